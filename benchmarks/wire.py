@@ -1,0 +1,165 @@
+"""How many requests a second does the default transport serve, whole pipeline on, beside the bare clients?
+
+One origin on loopback in its own process, one event loop here, callers in closed loops. Subjects take turns
+in each round, and a round's figure is a rate over a short time after a warm-up. Rates on a shared machine
+drift, so a ratio is taken within each round; medians of the rounds are shown.
+
+    python -m benchmarks.wire [--quick] [--rounds N] [--seconds S] [--json]
+    python -m benchmarks.wire --without-sniffio       # the bare clients as a fresh install of them runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.machinery
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from benchmarks.origin import DEFAULT_BYTES, Origin
+
+CONCURRENCY: Final = (1, 16, 64, 256)
+BARS: Final = {  # ours, over whom, and at least how many times as fast at each concurrency (bar 9)
+    ("holdfast.httpx", "httpx"): (0.95, 1.8, 1.8, 4.0),
+    ("holdfast.httpx", "httpx Limits(c, c)"): (0.95, 1.8, 5.0, 12.0),
+    ("holdfast.httpx", "httpx2"): (0.85, 0.9, 0.9, 0.9),
+    ("holdfast.httpx2", "httpx2"): (0.85, 0.9, 0.9, 0.9),
+}
+
+Rates = dict[str, list[float]]
+"""Requests a second by subject, one figure for each round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom we measure: ``client`` makes an AsyncClient for so many callers at once."""
+
+    name: str
+    client: Callable[[int], Any]
+
+
+def bare(http: ModuleType, *, limited: bool) -> Subject:
+    def client(concurrency: int) -> Any:
+        # Patience: at 256 the slow ones would else be measured by their timeouts.
+        most, kept = (concurrency, concurrency) if limited else (100, 20)  # the latter: their defaults
+        limits = http.Limits(max_connections=most, max_keepalive_connections=kept)
+        return http.AsyncClient(timeout=60.0, trust_env=False, limits=limits)
+
+    return Subject(f"{http.__name__} Limits(c, c)" if limited else http.__name__, client)
+
+
+def ours(http: ModuleType, holdfast: ModuleType) -> Subject:
+    def client(concurrency: int) -> Any:
+        return http.AsyncClient(timeout=60.0, trust_env=False, transport=holdfast.ResilientTransport())
+
+    return Subject(holdfast.__name__, client)
+
+
+def subjects(*, with_ours: bool) -> list[Subject]:
+    import httpx
+    import httpx2
+
+    found = [bare(http, limited=limited) for http in (httpx, httpx2) for limited in (False, True)]
+    if with_ours:
+        import holdfast.httpx
+        import holdfast.httpx2
+
+        found += [ours(httpx, holdfast.httpx), ours(httpx2, holdfast.httpx2)]
+    return found
+
+
+async def rate(client: Any, url: str, concurrency: int, seconds: float) -> float:
+    """Requests per second of ``concurrency`` callers, each with one request after the other."""
+    served = 0
+    until = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        nonlocal served
+        while time.perf_counter() < until:
+            response = await client.get(url)
+            assert response.status_code == 200, response
+            assert len(response.content) == DEFAULT_BYTES, response
+            served += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
+    return served / (time.perf_counter() - started)
+
+
+async def measure(url: str, contenders: Sequence[Subject], concurrency: int, rounds: int, seconds: float) -> Rates:
+    """The rates of each subject, one of each interleaved round."""
+    rates: Rates = {subject.name: [] for subject in contenders}
+    async with AsyncExitStack() as stack:
+        clients = [
+            (subject.name, await stack.enter_async_context(subject.client(concurrency))) for subject in contenders
+        ]
+        for number in range(rounds):
+            # Each round begins with another one, so that nobody always runs after the same neighbour.
+            turn = number % len(clients)
+            for name, client in clients[turn:] + clients[:turn]:
+                await rate(client, url, concurrency, seconds / 4)  # connections are open again after this
+                rates[name].append(await rate(client, url, concurrency, seconds))
+    return rates
+
+
+def table(results: dict[int, Rates]) -> str:
+    """Rates, and their ratios with the bars beside them, as text."""
+    levels = list(results)
+    lines = ["requests/s at concurrency".ljust(44) + "".join(f"{level:>16}" for level in levels)]
+    lines += [
+        name.ljust(44) + "".join(f"{statistics.median(results[level][name]):>16.0f}" for level in levels)
+        for name in results[levels[0]]
+    ]
+    if "holdfast.httpx" in results[levels[0]]:
+        lines.append("")
+        for (name, other), bars in BARS.items():
+            cells = ""
+            for level in levels:
+                pairs = zip(results[level][name], results[level][other], strict=True)
+                ratio = statistics.median(one / another for one, another in pairs)
+                bar = bars[CONCURRENCY.index(level)]
+                cells += f"{ratio:.2f} {'>=' if ratio >= bar else '< '} {bar:.2f}".rjust(16)
+            lines.append(f"{name} / {other}".ljust(44) + cells)
+    return "\n".join(lines)
+
+
+def hide_sniffio() -> None:
+    """Have ``import sniffio`` search all of sys.path in vain, as where it is not installed."""
+
+    class Hidden(importlib.machinery.PathFinder):
+        @classmethod
+        def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
+            absent = "sniffio_that_is_not_there" if fullname == "sniffio" else fullname
+            return super().find_spec(absent, path, target)
+
+    sys.meta_path[:] = [Hidden if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two short rounds: whether it runs, not how fast")
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--seconds", type=float, default=0.8, help="of each subject in each round")
+    parser.add_argument("--concurrency", type=int, choices=CONCURRENCY, help="only this one")
+    parser.add_argument("--without-sniffio", action="store_true", help="the bare clients alone")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
+    if options.without_sniffio:
+        hide_sniffio()
+    contenders = subjects(with_ours=not options.without_sniffio)
+    levels = CONCURRENCY if options.concurrency is None else (options.concurrency,)
+    with Origin() as url:
+        results = {level: asyncio.run(measure(url, contenders, level, rounds, seconds)) for level in levels}
+    print(json.dumps(results) if options.json else table(results))
+
+
+if __name__ == "__main__":
+    main()

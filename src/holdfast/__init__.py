@@ -1,0 +1,84 @@
+"""holdfast: an async-first resilient HTTP toolkit for httpx and httpx2.
+
+``holdfast.httpx`` and ``holdfast.httpx2`` hold the transports; here is what both share. Names are loaded when they
+are first used (PEP 562), so that ``import holdfast`` costs next to nothing, and imports no HTTP library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from holdfast._version import __version__
+
+if TYPE_CHECKING:
+    from holdfast.call import Attempt as Attempt
+    from holdfast.call import History as History
+    from holdfast.call import history as history
+    from holdfast.core.breaker import CircuitBreaker as CircuitBreaker
+    from holdfast.core.bucket import RateLimit as RateLimit
+    from holdfast.core.budget import RetryBudget as RetryBudget
+    from holdfast.core.jitter import DecorrelatedJitter as DecorrelatedJitter
+    from holdfast.core.jitter import EqualJitter as EqualJitter
+    from holdfast.core.jitter import FullJitter as FullJitter
+    from holdfast.core.jitter import ProportionalJitter as ProportionalJitter
+    from holdfast.core.retry import Retry as Retry
+    from holdfast.errors import BodyDropped as BodyDropped
+    from holdfast.errors import BodyTooLarge as BodyTooLarge
+    from holdfast.errors import CircuitOpen as CircuitOpen
+    from holdfast.errors import Closed as Closed
+    from holdfast.errors import ConcurrencyFull as ConcurrencyFull
+    from holdfast.errors import DeadlineExceeded as DeadlineExceeded
+    from holdfast.errors import HoldfastError as HoldfastError
+    from holdfast.errors import InvalidOption as InvalidOption
+    from holdfast.errors import RateLimited as RateLimited
+    from holdfast.errors import Refused as Refused
+    from holdfast.errors import ResponseRejected as ResponseRejected
+    from holdfast.errors import Unsupported as Unsupported
+    from holdfast.pipeline import Pipeline as Pipeline
+
+    # CACHE
+    from holdfast.policies.concurrency import ConcurrencyLimit as ConcurrencyLimit
+    from holdfast.stores.memory import MemoryStore as MemoryStore
+
+_MODULES = {
+    "call": ("Attempt", "History", "history"),
+    "core.breaker": ("CircuitBreaker",),
+    "core.bucket": ("RateLimit",),
+    "core.budget": ("RetryBudget",),
+    "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
+    "core.retry": ("Retry",),
+    "errors": (
+        "BodyDropped",
+        "BodyTooLarge",
+        "CircuitOpen",
+        "Closed",
+        "ConcurrencyFull",
+        "DeadlineExceeded",
+        "HoldfastError",
+        "InvalidOption",
+        "RateLimited",
+        "Refused",
+        "ResponseRejected",
+        "Unsupported",
+    ),
+    "pipeline": ("Pipeline",),
+    # CACHE2
+    "policies.concurrency": ("ConcurrencyLimit",),
+    "stores.memory": ("MemoryStore",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # PEP 562
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"holdfast.{_HOME[name]}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

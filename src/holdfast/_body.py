@@ -1,0 +1,139 @@
+"""A response's body on its way to the caller, and who is told when it ends.
+
+A permit, a circuit, a pool and a cache all need to know when and how a body ended. They watch one
+`Body` instead of wrapping the stream once each. It never reads ahead.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from typing import Protocol, TypeVar
+
+import anyio
+
+__all__ = ["Body", "Guard", "Stream", "Watcher"]
+
+Watcher = Callable[["BaseException | None", bool], None]
+"""Called once with (error, complete): ``(None, True)`` when the body was read to its end and closed, ``(None,
+False)`` when the caller closed early or dropped the response, else the exception that ended it. It must
+neither raise nor wait."""
+
+
+class Stream(Protocol):
+    """A body on the wire: what both families call ``AsyncByteStream``."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def aclose(self) -> None: ...
+
+
+S = TypeVar("S", bound=Stream)
+
+
+class Guard(Protocol):
+    """Stands around each read of a chunk, as the deadline does that covers the body."""
+
+    async def next(self, chunks: AsyncIterator[bytes]) -> bytes:
+        """The next chunk, or ``StopAsyncIteration``, or an error of the guard's own."""
+        ...
+
+
+class Body:
+    """``chunks`` that are here already, then ``rest`` from the wire. Each family subclasses it.
+
+    Not shared: one body belongs to one response. A read that is cancelled or fails ends the body and closes
+    the stream. A body that is dropped unclosed warns (ResourceWarning), lets its watchers free what they
+    hold, and leaves its stream in ``orphans`` for the transport to close: a finalizer cannot wait.
+    """
+
+    def __init__(self, chunks: Iterable[bytes] = (), rest: Stream | None = None) -> None:
+        self._chunks = iter(chunks)
+        self._rest = rest
+        self._reading: AsyncIterator[bytes] | None = None
+        self._watchers: list[Watcher] = []
+        self._complete = False
+        self.guard: Guard | None = None
+        self.orphans: list[Stream] | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """True if nothing of it is on the wire any more, so that it holds no connection."""
+        return self._rest is None
+
+    def over(self, wrapping: Callable[[Stream], S]) -> S:
+        """Put a stream of one's own around the one below, before anything of it was read."""
+        assert self._rest is not None, "nothing of this body is on the wire"
+        assert self._reading is None, "this body is being read"
+        self._rest = wrapped = wrapping(self._rest)
+        return wrapped
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` how the body ended; at once with (None, True) if it is in memory."""
+        if self._rest is None:
+            watcher(None, True)
+        else:
+            self._watchers.append(watcher)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            return chunk
+        if self._rest is None or self._complete:
+            raise StopAsyncIteration
+        if self._reading is None:
+            self._reading = self._rest.__aiter__()
+        try:
+            if self.guard is None:
+                return await self._reading.__anext__()
+            return await self.guard.next(self._reading)
+        except StopAsyncIteration:
+            self._complete = True
+            raise
+        except BaseException as error:
+            await self._end(error)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the stream below; it is closed to the end even when cancelled. Safe to call again."""
+        self._chunks = iter(())
+        if self._rest is not None:
+            await self._end(None)
+
+    async def _end(self, error: BaseException | None) -> None:
+        rest, self._rest = self._rest, None
+        reading, self._reading = self._reading, None
+        assert rest is not None, "a body ends once"
+        try:
+            if self._complete:
+                await rest.aclose()  # nothing to wait for: no shield, which costs more than the call
+            else:
+                with anyio.CancelScope(shield=True):
+                    if isinstance(reading, AsyncGenerator):  # trio warns of one that is left to the collector
+                        await reading.aclose()
+                    await rest.aclose()
+        finally:
+            self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher(error, self._complete)
+
+    def __del__(self) -> None:
+        rest = self._rest
+        if rest is None:
+            return
+        self._rest = None
+        self._tell(None)
+        if isinstance(rest, Body):
+            return  # its own finalizer does the rest
+        if self.orphans is not None:
+            self.orphans.append(rest)
+        warnings.warn(
+            "a streamed response was dropped without being closed; use `async with client.stream(...)`",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )

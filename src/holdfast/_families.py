@@ -1,0 +1,100 @@
+"""What differs between httpx and httpx2, and what both need of the exceptions below them. Imports neither."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+
+__all__ = [
+    "bounded_decoders",
+    "grace",
+    "is_certificate_error",
+    "peer_broke_http2",
+    "refuse_inner_retries",
+    "unprocessed",
+]
+
+_REFUSED_STREAM = 7  # RFC 9113 7
+_LAST_LEAKY = (0, 28, 1)
+_BOUNDED = {"gzip", "x-gzip", "deflate"}
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
+
+
+def grace(name: str, version: str) -> float:
+    """Seconds that a cancel scope waits behind the timeouts in the extensions.
+
+    httpx's pool loses slots when a request is cancelled (encode/httpcore#1093), so its timeouts get a quarter of a
+    second to end the attempt first. httpx2 has that cured; there a blink lets the more telling timeout win.
+    """
+    return 0.25 if name == "httpx" and _version(version) <= _LAST_LEAKY else 0.02
+
+
+def is_certificate_error(error: BaseException) -> bool:
+    """True if a connection failed because the server's certificate is not trusted: trying again will not help."""
+    seen: BaseException | None = error
+    for _ in range(8):
+        if seen is None:
+            return False
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def unprocessed(error: BaseException) -> bool:
+    """True if an HTTP/2 peer said that it did not act on the request (RFC 9113 8.7).
+
+    That is RST_STREAM with REFUSED_STREAM, or a GOAWAY that names no stream at all. Streams above the last one
+    that a GOAWAY names are sent again by httpcore itself. The event of h2 is the argument of httpcore's exception.
+    """
+    cause = error.__cause__
+    event = cause.args[0] if cause is not None and cause.args else None
+    if getattr(event, "stream_id", None) is not None:
+        return getattr(event, "error_code", None) == _REFUSED_STREAM
+    return getattr(event, "last_stream_id", None) == 0
+
+
+def peer_broke_http2(error: BaseException) -> bool:
+    """True if a LocalProtocolError is not about our request, but about what the HTTP/2 peer sent.
+
+    httpcore gives that name to all that h2 raises: an oversized header block, a flood of CONTINUATION frames, an
+    answer after GOAWAY. h2 raised it while it was given the peer's bytes, and its traceback tells.
+    """
+    cause = error.__cause__
+    raised = cause.args[0] if cause is not None and cause.args else None
+    frame = raised.__traceback__ if isinstance(raised, Exception) else None
+    while frame is not None:
+        if frame.tb_frame.f_code.co_name == "receive_data":  # h2.connection.H2Connection's public method
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def bounded_decoders(name: str, version: str, encodings: Sequence[str]) -> int | None:
+    """In pieces of how many bytes may these content encodings be fed to the client's decoders? None: in no size.
+
+    httpx 0.28.1 inflates each piece whole before anyone can count: 4 KiB of gzip make 4 MiB at most, brotli, zstd and
+    a chain of two have no such bound. httpx2 hands out 1 MiB at a time, whatever goes in.
+    """
+    if name != "httpx" or _version(version) > _LAST_LEAKY:
+        return 64 * 1024
+    compressing = [coding for coding in encodings if coding.strip().lower() != "identity"]
+    if len(compressing) > 1 or any(coding.strip().lower() not in _BOUNDED for coding in compressing):
+        return None
+    return 4096
+
+
+def refuse_inner_retries(inner: object) -> None:
+    """Raise ValueError if an inner transport retries on its own: its attempts would multiply with ours.
+
+    There is no public way to ask; a transport that does not keep its pool where both families do is let through.
+    """
+    retries = getattr(getattr(inner, "_pool", None), "_retries", 0)
+    if isinstance(retries, int) and retries > 0:
+        raise ValueError(
+            f"the inner transport has retries={retries}, which would multiply with the pipeline's attempts; give it"
+            " retries=0 (the pipeline retries failed connections too)"
+        )

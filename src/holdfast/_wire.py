@@ -1,0 +1,173 @@
+"""What the policies know of an HTTP library: a few Protocols, and `Family`, the only door to real classes.
+
+A policy is written once and serves httpx and httpx2 alike, because it sees requests and responses
+through these Protocols and asks a `Family` for whatever needs a real class: which exceptions are
+transient, how to build a response, how to raise a refusal that the library's own ``except`` clauses catch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from holdfast._body import Body, Stream
+from holdfast.core.fault import Fault
+from holdfast.errors import HoldfastError
+
+__all__ = [
+    "Family",
+    "Fault",
+    "Handler",
+    "HeadersLike",
+    "Inner",
+    "Middleware",
+    "Q",
+    "R",
+    "RequestLike",
+    "ResponseLike",
+    "URLLike",
+]
+
+
+class URLLike(Protocol):
+    """The parts of a URL that a policy may look at."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def raw_path(self) -> bytes: ...
+
+
+class HeadersLike(Protocol):
+    """A multi-dict of header fields; names compare without case, ``raw`` keeps bytes and order."""
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]: ...
+    def get(self, key: str, /) -> str | None: ...
+    def get_list(self, key: str) -> list[str]: ...
+    def __contains__(self, key: Any) -> bool: ...
+    def __setitem__(self, key: str, value: str) -> None: ...
+
+
+class RequestLike(Protocol):
+    """A request on its way down. ``extensions`` may be replaced, never written into: redirects share it."""
+
+    method: str
+    extensions: dict[str, Any]
+
+    @property
+    def url(self) -> URLLike: ...
+    @property
+    def headers(self) -> HeadersLike: ...
+
+
+class ResponseLike(Protocol):
+    """A response on its way up: head received, body mostly still on the wire."""
+
+    status_code: int
+    extensions: dict[str, Any]
+    is_closed: bool
+
+    @property
+    def headers(self) -> HeadersLike: ...
+    async def aclose(self) -> None: ...
+
+
+Q = TypeVar("Q", bound=RequestLike)
+R = TypeVar("R", bound=ResponseLike)
+
+Handler = Callable[[Q], Awaitable[R]]
+"""One layer, seen from above: send this request, return on the response's head, or raise."""
+
+
+Q_contra = TypeVar("Q_contra", bound=RequestLike, contravariant=True)
+R_co = TypeVar("R_co", bound=ResponseLike, covariant=True)
+
+
+class Inner(Protocol[Q_contra, R_co]):
+    """What both families' ``AsyncBaseTransport`` looks like."""
+
+    async def handle_async_request(self, request: Q_contra) -> R_co: ...
+    async def aclose(self) -> None: ...
+
+
+class Family(ABC, Generic[Q, R]):
+    """The one object that touches the classes of httpx, or of httpx2. Stateless; one instance for each.
+
+    ``name`` is the module's name. ``grace`` is how many seconds later than the timeouts in the request's
+    extensions a cancel scope may fire: 0.25 where cancelling a request damages the connection pool (httpx
+    0.28.1, encode/httpcore#1093), 0 where it does not. ``transport_error`` is the base class of all
+    that an inner transport raises about the exchange itself.
+    """
+
+    name: str
+    grace: float
+    transport_error: type[Exception]
+
+    @abstractmethod
+    def fault(self, error: Exception) -> Fault:
+        """Classify what the inner transport raised. An exception of a foreign kind is `Fault.LOCAL`."""
+
+    @abstractmethod
+    def refusal(self, error: HoldfastError, request: Q) -> Exception:
+        """A fresh exception that is both ``type(error)`` and this library's ``TransportError``."""
+
+    @abstractmethod
+    def timeout(self, message: str, request: Q) -> Exception:
+        """This library's ``ReadTimeout``: for an attempt that we ended because its time was over."""
+
+    @abstractmethod
+    def pool_timeout(self, message: str, request: Q) -> Exception:
+        """This library's ``PoolTimeout``: for a call that got no connection in its pool timeout."""
+
+    @abstractmethod
+    def undecodable(self, message: str, request: Q) -> Exception:
+        """This library's ``DecodingError``: for content encodings that nobody should decode."""
+
+    @abstractmethod
+    def replayable(self, request: Q) -> bool:
+        """True if the request's body can be sent again, byte for byte (RFC 9110 says nothing; R1.8 does)."""
+
+    @abstractmethod
+    def track(self, request: Q) -> Callable[[], bool]:
+        """Wrap a body that cannot be replayed; the function tells whether its reading has begun."""
+
+    @abstractmethod
+    def response(
+        self,
+        request: Q,
+        status_code: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        extensions: dict[str, Any] | None = None,
+    ) -> R:
+        """An open, unread response made by us; ``body`` holds wire bytes (still content-encoded)."""
+
+    @abstractmethod
+    def body(self, response: R) -> Body:
+        """The response's stream as a `Body`; wraps it on the first call. The response must not be closed."""
+
+    @abstractmethod
+    def rebody(self, response: R, chunks: Iterable[bytes], rest: Stream | None = None) -> Body:
+        """Replace the response's stream by ``chunks``, then ``rest``. The old stream is not closed."""
+
+    @abstractmethod
+    def capped(self, response: R, limit: int, request: Q) -> R:
+        """The same response, whose decoded body raises `BodyTooLarge` once it passes ``limit`` bytes."""
+
+    @abstractmethod
+    def fresh_attempt(self, request: Q) -> Q:
+        """A copy with headers and extensions of its own, for hooks to change; body and URL are shared."""
+
+
+class Middleware(Protocol):
+    """One layer with its shared state. `bind` is called once for each transport, when it is made."""
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        """The layer around ``inner``: a coroutine function that holds references, and builds nothing per call."""
+        ...

@@ -1,0 +1,98 @@
+"""Which pipeline serves this URL? One client, several APIs, each with a policy of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from holdfast._wire import Family, Handler, Q, R, URLLike
+
+__all__ = ["Bindable", "Pipelines", "origin_of"]
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def origin_of(url: URLLike) -> str:
+    """``scheme://host:port``, the port always there: the default key of circuits, limits and budgets."""
+    scheme, host, port = url.scheme, url.host, url.port
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{scheme}://{host}:{_PORTS.get(scheme) if port is None else port}"
+
+
+class Bindable(Protocol):
+    """What a transport needs of a pipeline, and of several under one roof."""
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]: ...
+    def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None: ...
+    def snapshot(self) -> dict[str, Any]: ...
+
+
+class Pipelines:
+    """Pipelines by URL prefix; made by `Pipeline.by_origin`. The longest prefix wins, path segments stay whole.
+
+    Each pipeline keeps its own circuits, limits, budget and cache. `snapshot` tells of all of them at once.
+    """
+
+    def __init__(self, by_prefix: Mapping[str, Bindable], default: Bindable) -> None:
+        self._default = default
+        self._by_origin: dict[str, list[tuple[bytes, Bindable]]] = {}
+        for prefix, pipeline in by_prefix.items():
+            origin, path = _split(prefix)
+            self._by_origin.setdefault(origin, []).append((path, pipeline))
+        for candidates in self._by_origin.values():
+            candidates.sort(key=lambda candidate: len(candidate[0]), reverse=True)
+
+    @property
+    def all(self) -> list[Bindable]:
+        """Every pipeline once, the default last."""
+        found = {id(pipeline): pipeline for group in self._by_origin.values() for _, pipeline in group}
+        found.pop(id(self._default), None)
+        return [*found.values(), self._default]
+
+    def choose(self, url: URLLike) -> Bindable:
+        """The pipeline for a URL."""
+        candidates = self._by_origin.get(origin_of(url))
+        if candidates is not None:
+            path = url.raw_path.partition(b"?")[0]
+            for prefix, pipeline in candidates:
+                if path.startswith(prefix) and (
+                    len(path) == len(prefix) or path[len(prefix) : len(prefix) + 1] == b"/"
+                ):
+                    return pipeline
+        return self._default
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
+        handlers: dict[int, Handler[Q, R]] = {
+            id(pipeline): pipeline.bind(inner, family, owner) for pipeline in self.all
+        }
+
+        async def handle(request: Q) -> R:
+            return await handlers[id(self.choose(request.url))](request)
+
+        return handle
+
+    def snapshot(self) -> dict[str, Any]:
+        """The snapshots of all pipelines, merged: keys are origins, so none stands in two of them."""
+        merged: dict[str, Any] = {"origins": {}}
+        for pipeline in self.all:
+            part = pipeline.snapshot()
+            merged["origins"].update(part.pop("origins"))
+            for name, value in part.items():
+                merged.setdefault(name, []).append(value)
+        return merged
+
+    def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None:
+        """Send away the calls of one transport that stand in any queue."""
+        for pipeline in self.all:
+            pipeline.dismiss(make_error, owner)
+
+
+def _split(prefix: str) -> tuple[str, bytes]:
+    parts = urlsplit(prefix)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"by_origin takes prefixes such as 'https://api.example.com/v3', got {prefix!r}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = parts.port if parts.port is not None else _PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}:{port}", parts.path.rstrip("/").encode()

@@ -1,0 +1,247 @@
+"""What is known about one call while it runs, and what is told of it afterwards.
+
+`Options` is what the caller asked for in ``extensions["holdfast"]``; `Call` is the running record that the
+layers share through ``request.extensions[CALL]``; `History` is the same, frozen and typed, for users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+from holdfast.core.buffering import Auto
+from holdfast.errors import InvalidOption
+
+__all__ = [
+    "CALL",
+    "DEADLINE",
+    "OPTIONS",
+    "Attempt",
+    "Call",
+    "History",
+    "Options",
+    "Stamp",
+    "history",
+    "read_options",
+]
+
+OPTIONS = "holdfast"
+"""Key of the user's options in ``request.extensions`` (never written by us), and of the record in a response's."""
+CALL = "holdfast.call"
+"""Key of the running `Call` in the extensions of a request that is inside the pipeline."""
+DEADLINE = "holdfast.deadline"
+"""Key of the deadline's stamp, left on a request whose redirect or auth flow goes on (R0.9)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Per-request options. An option that is not given leaves the pipeline's setting in force."""
+
+    attempts: int | None = None
+    deadline: float | None = None  # seconds for the whole call
+    attempt_timeout: float | None = None  # seconds for each attempt
+    idempotent: bool = False  # may be sent again although its method is not idempotent
+    replayable: bool = False  # the body may be iterated again (multipart)
+    key: str | None = None  # in place of the origin, for circuit, limits and budget
+    cost: float = 1.0  # tokens for each attempt
+    buffer_body: Auto | None = None
+    deadline_covers_body: Auto | None = None
+    cache: str | Mapping[str, float] | None = None  # "refresh", "bypass", "only", {"ttl": 60}
+    identity: str | None = None  # whose private cache this is
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None and not check(value):
+                raise InvalidOption(f'extensions["holdfast"]["{name}"] has a bad value: {value!r}; {_WANTED[name]}')
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _cache(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return set(value) == {"ttl"} and isinstance(value["ttl"], (int, float)) and value["ttl"] >= 0
+    return value in ("refresh", "bypass", "only")
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _flag_or_auto(value: Any) -> bool:
+    return value is True or value is False or value == "auto"
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "attempts": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+    "deadline": _positive,
+    "attempt_timeout": _positive,
+    "idempotent": _flag,
+    "replayable": _flag,
+    "key": _text,
+    "cost": _positive,
+    "buffer_body": _flag_or_auto,
+    "deadline_covers_body": _flag_or_auto,
+    "cache": _cache,
+    "identity": _text,
+}
+_WANTED = {
+    "attempts": "a whole number of at least 1",
+    "deadline": "seconds, more than 0",
+    "attempt_timeout": "seconds, more than 0",
+    "idempotent": "True or False",
+    "replayable": "True or False",
+    "key": "a string that is not empty",
+    "cost": "a number of tokens, more than 0",
+    "buffer_body": 'True, False or "auto"',
+    "deadline_covers_body": 'True, False or "auto"',
+    "cache": '"refresh", "bypass", "only" or {"ttl": seconds}',
+    "identity": "a string that is not empty",
+}
+DEFAULT_OPTIONS = Options()
+
+
+def read_options(extensions: Mapping[str, Any]) -> Options:
+    """The caller's options, checked. Raises `InvalidOption` for an unknown key, a bad type or a bad value."""
+    if not isinstance(extensions[OPTIONS], Mapping):
+        kind = type(extensions[OPTIONS]).__name__
+        raise InvalidOption(f'extensions["holdfast"] must be a dict of options, got {kind}')
+    given: Mapping[str, Any] = extensions[OPTIONS]
+    unknown = [name for name in given if name not in _CHECKS]
+    if unknown:
+        raise InvalidOption(f'extensions["holdfast"] has no option {unknown[0]!r}; there are: {", ".join(_CHECKS)}')
+    return Options(**given)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request on the wire: when it began (seconds after the call), how long, and how it ended.
+
+    ``wait`` is the backoff in seconds before it. ``status`` is None if there was no response; ``error`` is
+    then the name of the exception's class. A body that failed after the head has both.
+    """
+
+    number: int
+    started: float
+    duration: float
+    status: int | None
+    error: str | None = None
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened in one call. ``source``: "origin", "cache", "revalidated" or "fallback"; None if it failed.
+
+    ``reason`` says why it was not sent again (``attempts``, ``deadline``, ``budget_exhausted``,
+    ``body_not_replayable``, ``retry_after_exceeds_deadline``, ``circuit_open``, ...), None where the answer
+    was good. ``waits`` are seconds by place: ``backoff``, ``rate_limit``, ``concurrency``, ``circuit``.
+    """
+
+    attempts: tuple[Attempt, ...]
+    source: str | None
+    cache: str | None
+    waits: Mapping[str, float]
+    reason: str | None
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The deadline that a request keeps over redirects and auth flows, and when it was left there."""
+
+    deadline: float
+    total: float | None
+    left_at: float
+
+    def stale(self, now: float) -> bool:
+        """True if nobody took the call further in all its time: the user sends an old Request anew."""
+        return self.total is not None and now - self.left_at > self.total
+
+
+class Recheck(Protocol):
+    def __call__(self) -> None:
+        """Raise the family's `CircuitOpen` if the circuit opened while this call stood in a queue."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """The record of one running call; belongs to it alone, so nothing here needs a lock.
+
+    ``deadline`` is in the clock's monotonic seconds (None: no limit), ``total`` the seconds it stands
+    for. ``key`` is the scope of circuit, limits and budget. ``sends`` counts requests handed to the
+    inner transport: a layer that took something for a send gives it back if the count did not move.
+    ``queued`` is set by whoever made the call wait; the innermost layer then asks ``recheck`` before it sends.
+    """
+
+    options: Options
+    started: float
+    deadline: float | None
+    total: float | None
+    key: str
+    owner: object = None  # the bound pipeline that made this record
+    given: dict[str, Any] = field(default_factory=dict[str, Any])  # the request's extensions as they came
+    sends_again: bool = False  # the pipeline retries
+    sends: int = 0
+    queued: bool = False
+    recheck: Recheck | None = None
+    single: bool = False  # a layer above sends again already, so this one does not
+    full_attempt: bool = True  # this attempt had its whole attempt timeout, not what a deadline left of it
+    retry_wait: float = 0.0
+    attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    waits: dict[str, float] = field(default_factory=dict[str, float])
+    source: str | None = "origin"
+    cache: str | None = None
+    reason: str | None = None
+    fallback: str | None = None
+
+    def waited(self, place: str, seconds: float) -> None:
+        """Add to the waits of a place, and have the circuit looked at again before the next send."""
+        self.waits[place] = self.waits.get(place, 0.0) + seconds
+        self.queued = True
+
+    def record(self) -> dict[str, Any]:
+        """What goes under ``response.extensions["holdfast"]``: plain data, keys are only ever added."""
+        return {
+            "attempts": self.attempts,
+            "source": self.source,
+            "cache": self.cache,
+            "waits": self.waits,
+            "reason": self.reason,
+            "fallback": self.fallback,
+        }
+
+
+_ATTEMPT_FIELDS = frozenset(item.name for item in fields(Attempt))
+
+
+def history(outcome: Any) -> History:
+    """The history of a call, from its response or from the exception that it raised.
+
+    Raises ValueError if it did not pass through holdfast. For a response that was redirected or came from an
+    auth flow it tells of the last hop; the earlier ones are in ``response.history``.
+    """
+    carried: dict[str, Any] = getattr(outcome, "extensions", None) or getattr(outcome, "__dict__", {})
+    record: dict[str, Any] | None = carried.get(OPTIONS)
+    if record is None or "attempts" not in record:
+        raise ValueError(f"this {type(outcome).__name__} has not been through a holdfast transport")
+    attempts = tuple(
+        Attempt(**{name: value for name, value in item.items() if name in _ATTEMPT_FIELDS})
+        for item in record["attempts"]
+    )
+    return History(
+        attempts=attempts,
+        source=record["source"],
+        cache=record["cache"],
+        waits=dict(record["waits"]),
+        reason=record["reason"],
+        fallback=record["fallback"],
+    )

@@ -1,0 +1,69 @@
+"""How much of a response's body belongs to the attempt, and is the rest a stream?
+
+A transport returns on the head, so a body that is cut off fails in the caller's hands, where no retry and no
+circuit sees it. Small bodies are therefore read inside the attempt; streams pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["Auto", "BodyHead", "buffer_limit", "is_stream", "read_head"]
+
+Auto: TypeAlias = bool | Literal["auto"]
+BUFFER_LIMIT = 256 * 1024
+"""Bytes on the wire. API answers are smaller, downloads are larger; a thousand concurrent calls stay under 256 MiB."""
+MAX_ENCODINGS = 5
+"""Chained content encodings that anybody needs; urllib3 and httpx2 draw the same line."""
+_STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl", b"multipart/x-mixed-replace")
+_EMPTY_STATUSES = frozenset({204, 205, 304})
+
+
+@dataclass(frozen=True, slots=True)
+class BodyHead:
+    """The header fields that describe a body. ``length`` is None if it is not declared, or declared badly."""
+
+    length: int | None = None
+    media_type: bytes = b""
+    encodings: int = 0
+
+
+def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
+    """Read the three fields in one pass, which costs less than three look-ups by name."""
+    length: int | None = None
+    media_type, encodings = b"", 0
+    for name, value in raw:
+        size = len(name)
+        if size == 14 and name.lower() == b"content-length":
+            length = int(value) if value.isdigit() and len(value) < 20 else None
+        elif size == 12 and name.lower() == b"content-type":
+            media_type = value.partition(b";")[0].strip().lower()
+        elif size == 16 and name.lower() == b"content-encoding":
+            encodings += value.count(b",") + 1
+    return BodyHead(length, media_type, encodings)
+
+
+def buffer_limit(setting: Auto, head: BodyHead, *, method: str, status: int) -> int | None:
+    """How many bytes to read inside the attempt; None: the whole body, 0: none of it.
+
+    More than the limit passes through from where it stands. "auto" reads a declared length of at most 256
+    KiB, JSON up to that size, and the nothing that follows a HEAD or a 204.
+    """
+    if status == 101 or setting is False:
+        return 0
+    if setting is True:
+        return None
+    if status in _EMPTY_STATUSES or method == "HEAD":
+        return BUFFER_LIMIT
+    if head.media_type in _STREAMS:
+        return 0
+    if head.length is not None:
+        return BUFFER_LIMIT if head.length <= BUFFER_LIMIT else 0
+    return BUFFER_LIMIT if head.media_type == b"application/json" or head.media_type.endswith(b"+json") else 0
+
+
+def is_stream(head: BodyHead, status: int) -> bool:
+    """True for a body that is meant to take its time: events, lines, an upgrade, a download of declared size."""
+    return status == 101 or head.media_type in _STREAMS or (head.length is not None and head.length > BUFFER_LIMIT)

@@ -1,0 +1,61 @@
+"""Which moment does an HTTP date name?
+
+Exactly the three forms of RFC 9110 5.6.7 are dates, with names in any case. A lenient mail parser would
+take more, and what it takes wrongly makes a stale answer fresh.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Final
+
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(
+        (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"), 1
+    )
+}
+_DAY: Final = rb"(?:mon|tue|wed|thu|fri|sat|sun)"
+_LONG_DAY: Final = rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+_MONTH: Final = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
+_TIME: Final = rb"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
+_IMF: Final = re.compile(_DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + rb" gmt")
+_RFC850: Final = re.compile(_LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" gmt")
+_ASCTIME: Final = re.compile(_DAY + rb" " + _MONTH + rb" (?P<day>[0-9]{2}| [0-9]) " + _TIME + rb" (?P<year>[0-9]{4})")
+_LONGEST: Final = len(b"Wednesday, 09-Nov-94 08:49:37 GMT")
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
+
+
+def parse_date(value: bytes | None, now: float) -> float | None:
+    """Seconds since the epoch, or None for anything but an HTTP date.
+
+    ``now`` is wall time; it tells the century of the two-digit years of the RFC 850 form. The name of the
+    weekday is not compared with the date.
+    """
+    if value is None:
+        return None
+    text = value.strip(b" \t")
+    if len(text) > _LONGEST:
+        return None
+    text = text.lower()
+    if match := _IMF.fullmatch(text) or _ASCTIME.fullmatch(text):
+        return _moment(match, int(match["year"]))
+    if match := _RFC850.fullmatch(text):
+        return _recent(match, now)
+    return None
+
+
+def _recent(match: re.Match[bytes], now: float) -> float | None:
+    """Moment of a two-digit year: one more than 50 years ahead lies in the past."""
+    this_year = 1970 + int(now // 31_556_952)  # mean Gregorian year
+    year = this_year // 100 * 100 + int(match["year"])
+    return _moment(match, year - 100 if year > this_year + 50 else year)
+
+
+def _moment(match: re.Match[bytes], year: int) -> float | None:
+    try:
+        days = date(year, _MONTHS[match["month"]], int(match["day"])).toordinal() - _EPOCH_DAY
+    except ValueError:  # 31 February, year 0
+        return None
+    return float(days * 86400 + int(match["hour"]) * 3600 + int(match["minute"]) * 60 + int(match["second"]))

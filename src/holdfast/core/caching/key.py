@@ -1,0 +1,111 @@
+"""Under which key is an answer kept, and whose answer is it?
+
+The key is text, so that every store can use it as it is: ``GET <partition> <url>``. The URL is verbatim but
+for the parts that are not sent in a request (fragment) or are a credential (userinfo). The partition is a
+keyed digest: equal for one user, and no way back to the credential.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from holdfast.core.caching.fields import Fields
+from holdfast.core.caching.policy import CachePolicy
+
+CREDENTIAL_FIELDS: Final = (b"authorization", b"cookie", b"proxy-authorization", b"x-api-key")
+NOBODY: Final = ""
+"""Partition of requests without a credential, and of everything in a shared cache."""
+
+_DIGEST_BYTES: Final = 16
+_SECRET_LENGTHS: Final = range(16, 65)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Tells users apart without keeping what they prove themselves with.
+
+    ``secret`` is 16 to 64 random bytes, the same for all who share a store. Raises ValueError for others.
+    """
+
+    secret: bytes = field(repr=False)
+    names: tuple[bytes, ...] = CREDENTIAL_FIELDS
+
+    def __post_init__(self) -> None:
+        if len(self.secret) not in _SECRET_LENGTHS:
+            raise ValueError(f"the key must have 16 to 64 bytes, got {len(self.secret)}")
+
+    @classmethod
+    def of(cls, policy: CachePolicy, secret: bytes) -> Identity:
+        """Identity by the usual credentials and the policy's own header names."""
+        extra = {name.strip().lower().encode("ascii") for name in policy.identity_headers}
+        return cls(secret, (*CREDENTIAL_FIELDS, *sorted(extra - set(CREDENTIAL_FIELDS))))
+
+    def partition(self, fields: Fields, given: str | None = None) -> str:
+        """Partition of a request in a private cache.
+
+        ``given`` is an identity that a Credential vouches for; it replaces the digest of the header fields,
+        so that it outlives a refreshed token. Without either the partition is ``NOBODY``.
+        """
+        if given is not None:
+            return self._digest(b"given", given.encode("utf-8", "surrogatepass")).hex()
+        parts: list[bytes] = []
+        for name in self.names:
+            if (value := fields.get(name)) is not None:
+                parts += (name, value)
+        return self._digest(b"fields", *parts).hex() if parts else NOBODY
+
+    def conceal(self, value: bytes) -> bytes:
+        """Stand-in for a credential that has to be compared later (``Vary: Cookie``)."""
+        return self._digest(b"value", value)
+
+    def _digest(self, purpose: bytes, *parts: bytes) -> bytes:
+        digest = blake2b(digest_size=_DIGEST_BYTES, key=self.secret, person=purpose)
+        for part in parts:  # with their lengths, so that no two lists run together to the same text
+            digest.update(b"%d:%b" % (len(part), part))
+        return digest.digest()
+
+
+def primary_key(method: str, url: str, partition: str = NOBODY) -> str:
+    """Key of a request; GET and HEAD share one, since a stored GET answers both."""
+    if method == "HEAD":
+        method = "GET"
+    return f"{method} {partition} {target(url)}"
+
+
+def split_key(key: str) -> tuple[str, str, str]:
+    """Method, partition and URL of a key; a text that is no key has an empty partition and URL."""
+    method, _, rest = key.partition(" ")
+    partition, _, url = rest.partition(" ")
+    return method, partition, url
+
+
+def spelled(url: str) -> str:
+    """A URL that a person wrote, in the spelling of the keys: small host, no default port, spaces as ``%20``.
+
+    Raises ValueError for what is no absolute http or https URL.
+    """
+    parts = urlsplit(quote(url.strip(), safe=_AS_IT_IS))
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"an absolute http or https URL is needed, got {url!r}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    query = f"?{parts.query}" if "?" in url.partition("#")[0] else ""
+    return target(f"{parts.scheme}://{host}{port}{parts.path}{query}")
+
+
+def target(url: str) -> str:
+    """The URL without fragment and userinfo, with ``/`` for an empty path (RFC 9110 4.2.3, 4.2.4, 7.1)."""
+    if "@" not in url and "#" not in url and url.count("/") > 2:
+        return url
+    scheme, separator, rest = url.partition("#")[0].partition("://")
+    if not separator:
+        return scheme
+    end = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
+    authority = rest[:end].rpartition("@")[2]
+    path = rest[end:]
+    return f"{scheme}://{authority}{path if path.startswith('/') else '/' + path}"

@@ -1,0 +1,52 @@
+"""What may a user decide about the cache?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """Settings of the decisions in this package.
+
+    Raises ValueError for a number that is out of range or an identity header without a name.
+
+    >>> CachePolicy(shared=True).heuristic
+    False
+    """
+
+    shared: bool = False
+    """True for a cache between several users: RFC 9111 3.5 then rules answers to Authorization."""
+
+    heuristic: bool = False
+    """Whether an answer that names no lifetime may be fresh for a part of its Last-Modified age."""
+
+    heuristic_fraction: float = 0.1
+    """That part (RFC 9111 4.2.2 names 10 % as typical); above 0, at most 1."""
+
+    heuristic_cap: float = 86_400.0
+    """The longest such lifetime, in seconds."""
+
+    max_entry_bytes: int = 8 * 1024 * 1024
+    """Longest body that is stored, in bytes of the wire."""
+
+    identity_headers: tuple[str, ...] = ()
+    """Request fields that, beside the usual four, tell one user from another."""
+
+    store_set_cookie: bool = False
+    """Whether Set-Cookie is stored where several callers share an entry.
+
+    They do in a shared cache, and in a private one for requests that carry no credential. One caller's
+    session must not be handed to the next, so the field is left out there unless asked for.
+    """
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.heuristic_fraction <= 1.0:
+            raise ValueError(f"heuristic_fraction must be above 0 and at most 1, got {self.heuristic_fraction}")
+        if not self.heuristic_cap >= 0.0:
+            raise ValueError(f"heuristic_cap must not be negative, got {self.heuristic_cap}")
+        if self.max_entry_bytes < 0:
+            raise ValueError(f"max_entry_bytes must not be negative, got {self.max_entry_bytes}")
+        for name in self.identity_headers:
+            if not name.strip() or not name.isascii():
+                raise ValueError(f"identity_headers must be names of header fields, got {name!r}")

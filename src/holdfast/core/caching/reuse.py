@@ -1,0 +1,105 @@
+"""What is to be done with a request, given what is stored? (RFC 9111 4)
+
+The answers are small types to match on. A new way to answer (a part of an entry, a stale entry while it is
+validated) is a new type here and a new case where they are carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.freshness import current_age
+from holdfast.core.caching.key import Identity
+from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.caching.request import Ask
+from holdfast.core.caching.vary import select
+
+Why: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request", "stale"]
+"""Why a request goes to the origin, in the words of RFC 9211 2.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Answer from ``entry``, now ``age`` seconds old; past its lifetime only if the request allows that."""
+
+    entry: Entry
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Ask the origin whether ``entry`` still holds."""
+
+    entry: Entry
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Nothing stored fits; send the request as it is, and store the answer if it may be."""
+
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The cache has no part in this request; nothing stored answers it."""
+
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Unsatisfiable:
+    """The request wants nothing but a stored answer, and there is none: 504 (RFC 9111 5.2.1.7)."""
+
+
+Reuse: TypeAlias = Fresh | Validate | Miss | Bypass | Unsatisfiable
+
+_CACHED_METHODS: Final = ("GET", "HEAD")
+# The first two are for the origin to judge (RFC 9111 4.3.2), the next two want a part of a response. The last
+# two tell of content, which no key holds: servers do answer a GET by its content.
+_FOR_THE_ORIGIN: Final = frozenset(
+    (b"if-match", b"if-unmodified-since", b"range", b"if-range", b"content-length", b"transfer-encoding")
+)
+
+
+def decide(
+    ask: Ask, key: str, entries: Sequence[Entry], *, now: float, policy: CachePolicy, identity: Identity
+) -> Reuse:
+    """What to do with a request for ``key``, of which ``entries`` are stored; ``now`` is monotonic."""
+    directives = ask.directives
+    if ask.method not in _CACHED_METHODS:
+        return Bypass("method")
+    if directives.no_store:
+        return Unsatisfiable() if directives.only_if_cached else Bypass("request")
+    if not _FOR_THE_ORIGIN.isdisjoint(ask.fields):
+        return Unsatisfiable() if directives.only_if_cached else Bypass("bypass")
+    entry = select(key, entries, ask.fields, identity)
+    if entry is None:
+        if directives.only_if_cached:
+            return Unsatisfiable()
+        return Miss("vary-miss" if entries else "uri-miss")
+    age = current_age(entry, now)
+    obstacle = _obstacle(ask, entry, age, policy)
+    if obstacle is None:
+        return Fresh(entry, age)
+    return Unsatisfiable() if directives.only_if_cached else Validate(entry, obstacle)
+
+
+def _obstacle(ask: Ask, entry: Entry, age: float, policy: CachePolicy) -> Why | None:
+    """Why the entry may not answer unvalidated, or None."""
+    wanted = ask.directives
+    said = entry.directives
+    if said.no_cache:
+        return "stale"
+    if wanted.no_cache or (wanted.max_age is not None and age > wanted.max_age):
+        return "request"
+    left = entry.lifetime - age
+    if left > 0:
+        return "request" if wanted.min_fresh is not None and left < wanted.min_fresh else None
+    if wanted.max_stale is None or wanted.min_fresh or said.forbids_stale(shared=policy.shared):
+        return "stale"
+    return None if -left <= wanted.max_stale else "stale"

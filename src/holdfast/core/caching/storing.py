@@ -1,0 +1,187 @@
+"""May this response be stored, and what of it? (RFC 9111 3)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.core.caching.directives import ResponseDirectives, response_directives
+from holdfast.core.caching.entry import Entry, Exchange, pack
+from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine, split_list
+from holdfast.core.caching.freshness import HEURISTIC_STATUSES, freshness_lifetime, initial_age
+from holdfast.core.caching.key import NOBODY, Identity, split_key
+from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.caching.request import Ask
+from holdfast.core.caching.vary import ANYTHING, variant_of, vary_names
+
+UNDERSTOOD_STATUSES: Final = frozenset(
+    {*range(200, 206), *range(300, 309), *range(400, 418), 421, 422, 426, *range(500, 506)} - {304, 306}
+)
+"""Status codes of RFC 9110 that are stored whole; 206 and 304 are not answers of their own."""
+
+_NOT_WHOLE: Final = frozenset((206, 304))
+# RFC 9111 3.1, RFC 9110 7.6.1. Age belongs to the copy that we received; an entry knows its own.
+_NEVER_STORED: Final = frozenset(
+    (
+        b"age",
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Storable:
+    """The response may be stored: ``entry`` is whole but for its body (`Entry.with_body`)."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Unstorable:
+    """The response may not be stored, or could never be used."""
+
+    reason: str
+
+
+def judge(
+    ask: Ask,
+    key: str,
+    status: int,
+    headers: Headers,
+    exchange: Exchange,
+    policy: CachePolicy,
+    identity: Identity,
+) -> Storable | Unstorable:
+    """Whether the response to ``ask`` may be stored under ``key``.
+
+    Decided from the header block alone; that the body came whole and is not too long is for the caller.
+    """
+    fields = combine(headers)
+    directives = response_directives(fields.get(b"cache-control"))
+    if reason := _objection(ask, status, fields, directives, policy):
+        return Unstorable(reason)
+    entry = make_entry(ask, key, status, headers, exchange, policy, identity)
+    if entry is None:
+        return Unstorable("malformed")
+    if not entry.lifetime and not {b"etag", b"last-modified"} & entry.fields.keys():
+        return Unstorable("no lifetime and no validator")
+    return Storable(entry)
+
+
+def make_entry(
+    ask: Ask,
+    key: str,
+    status: int,
+    headers: Headers,
+    exchange: Exchange,
+    policy: CachePolicy,
+    identity: Identity,
+    body: bytes = b"",
+) -> Entry | None:
+    """Entry of a response that may be stored; None when its header block cannot be kept faithfully."""
+    fields = combine(headers)
+    directives = response_directives(fields.get(b"cache-control"))
+    several_callers = policy.shared or split_key(key)[1] == NOBODY
+    head = pack(stored_headers(headers, fields, directives, policy, several_callers=several_callers))
+    if head is None:
+        return None
+    vary = vary_names(fields.get(b"vary"))
+    age = initial_age(fields, exchange)
+    if ask.ttl is not None and status < 400:
+        lifetime = age + ask.ttl
+    else:
+        lifetime = freshness_lifetime(status, fields, directives, exchange.wall, policy)
+    return Entry(
+        key=key,
+        status=status,
+        head=head,
+        body=body,
+        vary=vary,
+        variant=variant_of(vary, ask.fields, identity),
+        directives=directives,
+        lifetime=lifetime,
+        initial_age=age,
+        response_time=exchange.response_time,
+        wall=exchange.wall,
+    )
+
+
+def stored_headers(
+    headers: Headers,
+    fields: Fields,
+    directives: ResponseDirectives,
+    policy: CachePolicy,
+    *,
+    several_callers: bool,
+) -> list[tuple[bytes, bytes]]:
+    """The fields that are stored, as they came (RFC 9111 3.1).
+
+    Fields that ``no-cache="..."`` or, in a shared cache, ``private="..."`` name are left out, which lets the
+    rest be used without asking (RFC 9111 5.2.2.4, 5.2.2.7).
+    """
+    dropped = _NEVER_STORED | directives.no_cache_fields
+    if b"connection" in fields:
+        dropped |= {name.lower() for name in split_list(fields[b"connection"])}
+    if policy.shared:
+        dropped |= directives.private_fields
+    if several_callers and not policy.store_set_cookie:
+        dropped |= {b"set-cookie"}
+    return [(name, value) for name, value in headers if name.lower() not in dropped]
+
+
+def may_keep(ask: Ask, directives: ResponseDirectives, status: int, policy: CachePolicy) -> str | None:
+    """Why the parties forbid storing, or None; also asked of an entry that a 304 has changed."""
+    if directives.must_understand:  # RFC 9111 5.2.2.3: no-store is then for caches that do not understand
+        if status not in UNDERSTOOD_STATUSES:
+            return "must-understand"
+    elif directives.no_store:
+        return "no-store"
+    if ask.directives.no_store:
+        return "no-store in the request"
+    if policy.shared:
+        if directives.private:
+            return "private"
+        # RFC 9111 3.5
+        if b"authorization" in ask.fields and not (
+            directives.must_revalidate or directives.public or directives.s_maxage is not None
+        ):
+            return "authorization"
+    return None
+
+
+def _objection(
+    ask: Ask, status: int, fields: Fields, directives: ResponseDirectives, policy: CachePolicy
+) -> str | None:
+    if ask.method != "GET":
+        return "method"
+    if status < 200 or status in _NOT_WHOLE:
+        return "status"
+    if reason := may_keep(ask, directives, status, policy):
+        return reason
+    if len(fields.get(b"connection", b"")) > LONGEST_LIST:
+        return "malformed"
+    if vary_names(fields.get(b"vary")) == ANYTHING:
+        return "vary"
+    if not _invited(status, fields, directives, policy):
+        return "status"
+    return None
+
+
+def _invited(status: int, fields: Fields, directives: ResponseDirectives, policy: CachePolicy) -> bool:
+    """Whether something says that storing is meant (the last list of RFC 9111 3)."""
+    return (
+        status in HEURISTIC_STATUSES
+        or directives.public
+        or directives.max_age is not None
+        or b"expires" in fields
+        or (directives.private and not policy.shared)
+        or (directives.s_maxage is not None and policy.shared)
+    )

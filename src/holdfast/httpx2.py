@@ -1,0 +1,425 @@
+"""holdfast for httpx2: `ResilientTransport`, to be given to ``httpx2.AsyncClient(transport=...)``, and `wrap`.
+
+The one module that imports it. The other family's module is this file with another name in it; a test compares them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from holdfast import _body, _wire, errors
+from holdfast._exits import Exits
+from holdfast._families import (
+    bounded_decoders,
+    grace,
+    is_certificate_error,
+    peer_broke_http2,
+    refuse_inner_retries,
+    unprocessed,
+)
+from holdfast.by_origin import Pipelines
+from holdfast.core.fault import Fault
+from holdfast.pipeline import Pipeline
+from holdfast.pools import PoolLimits, Pools
+
+__all__ = ["FAMILY", "ResilientTransport", "wrap"]
+
+
+class CircuitOpen(errors.CircuitOpen, httpx2.TransportError):
+    """`holdfast.errors.CircuitOpen`, caught by ``except httpx2.TransportError`` too."""
+
+
+class RateLimited(errors.RateLimited, httpx2.TransportError):
+    """`holdfast.errors.RateLimited`, caught by ``except httpx2.TransportError`` too."""
+
+
+class ConcurrencyFull(errors.ConcurrencyFull, httpx2.TransportError):
+    """`holdfast.errors.ConcurrencyFull`, caught by ``except httpx2.TransportError`` too."""
+
+
+class DeadlineExceeded(errors.DeadlineExceeded, httpx2.TimeoutException):
+    """`holdfast.errors.DeadlineExceeded`, caught by ``except httpx2.TimeoutException`` too."""
+
+
+class Closed(errors.Closed, httpx2.TransportError):
+    """`holdfast.errors.Closed`, caught by ``except httpx2.TransportError`` too."""
+
+
+class Offline(errors.Offline, httpx2.TransportError):
+    """`holdfast.errors.Offline`, caught by ``except httpx2.TransportError`` too."""
+
+
+class Refused(errors.Refused, httpx2.TransportError):
+    """`holdfast.errors.Refused`, caught by ``except httpx2.TransportError`` too."""
+
+
+class BodyTooLarge(errors.BodyTooLarge, httpx2.TransportError):
+    """`holdfast.errors.BodyTooLarge`, caught by ``except httpx2.TransportError`` too."""
+
+
+class BodyDropped(errors.BodyDropped, httpx2.TransportError):
+    """`holdfast.errors.BodyDropped`, caught by ``except httpx2.TransportError`` too."""
+
+
+class ResponseRejected(errors.ResponseRejected, httpx2.TransportError):
+    """`holdfast.errors.ResponseRejected`, caught by ``except httpx2.TransportError`` too."""
+
+
+class InvalidOption(errors.InvalidOption, httpx2.TransportError):
+    """`holdfast.errors.InvalidOption`, caught by ``except httpx2.TransportError`` too."""
+
+
+_REFUSALS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
+    kind.__mro__[1]: kind
+    for kind in (
+        BodyDropped,
+        BodyTooLarge,
+        CircuitOpen,
+        Closed,
+        ConcurrencyFull,
+        DeadlineExceeded,
+        InvalidOption,
+        Offline,
+        RateLimited,
+        Refused,
+        ResponseRejected,
+    )
+}
+
+
+class _Stream(_body.Body, httpx2.AsyncByteStream):
+    """A `Body` that httpx2 takes for one of its own streams."""
+
+
+class _TrackedStream(httpx2.AsyncByteStream):
+    """A request body that can be read once, and knows whether that has begun."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+        self.began = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.began = True
+        return self._stream.__aiter__()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _CappedResponse(httpx2.Response):
+    """A response that counts what it decodes. Decoding happens in the client, so no layer below can count it."""
+
+    max_body_bytes: int
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        size = 0
+        async for chunk in super().aiter_bytes(chunk_size):
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                await self.aclose()
+                raise _too_large(self.max_body_bytes, self.request)
+            yield chunk
+
+    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        size = 0
+        async for chunk in super().aiter_raw(chunk_size):
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                await self.aclose()
+                raise _too_large(self.max_body_bytes, self.request)
+            yield chunk
+
+
+def _too_large(limit: int, request: httpx2.Request) -> Exception:
+    message = f"the body of {request.method} {request.url.host} passed max_body_bytes={limit}; nothing was kept"
+    return FAMILY.refusal(errors.BodyTooLarge(message, limit=limit), request)
+
+
+class _Pieces(httpx2.AsyncByteStream):
+    """Hands an encoded body on in small pieces, so that what a decoder makes of one stays bounded."""
+
+    def __init__(self, stream: _body.Stream, size: int) -> None:
+        self._stream = stream
+        self._size = size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            for start in range(0, len(chunk), self._size):
+                yield chunk[start : start + self._size]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
+    """What the policies need of httpx2's classes."""
+
+    name = "httpx2"
+    grace = grace(httpx2.__name__, httpx2.__version__)
+    transport_error = httpx2.TransportError
+
+    def fault(self, error: Exception) -> Fault:
+        if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)):
+            return Fault.LOCAL if is_certificate_error(error) else Fault.UNSENT
+        if isinstance(error, httpx2.PoolTimeout):
+            return Fault.SATURATED
+        if isinstance(error, httpx2.RemoteProtocolError):
+            return Fault.UNPROCESSED if unprocessed(error) else Fault.INTERRUPTED
+        if isinstance(error, (httpx2.NetworkError, httpx2.TimeoutException)):
+            return Fault.INTERRUPTED
+        if isinstance(error, httpx2.LocalProtocolError) and peer_broke_http2(error):
+            return Fault.INTERRUPTED
+        return Fault.LOCAL
+
+    def refusal(self, error: errors.HoldfastError, request: httpx2.Request) -> Exception:
+        kind = _REFUSALS[type(error)]
+        refusal = kind.__new__(kind, error.message)
+        refusal.__dict__.update(error.__dict__, _request=request)
+        refusal.__cause__ = error.__cause__
+        return refusal
+
+    def timeout(self, message: str, request: httpx2.Request) -> Exception:
+        return httpx2.ReadTimeout(message, request=request)
+
+    def pool_timeout(self, message: str, request: httpx2.Request) -> Exception:
+        return httpx2.PoolTimeout(message, request=request)
+
+    def undecodable(self, message: str, request: httpx2.Request) -> Exception:
+        return httpx2.DecodingError(message, request=request)
+
+    def replayable(self, request: httpx2.Request) -> bool:
+        stream = request.stream
+        if type(stream) is httpx2.ByteStream:
+            return True
+        # httpx2 rewinds the files of a multipart body to their start, and sends nothing for one that cannot seek.
+        multipart = request.headers.get("content-type", "").startswith("multipart/")
+        return isinstance(stream, httpx2.AsyncByteStream) and isinstance(stream, httpx2.SyncByteStream) and not multipart
+
+    def track(self, request: httpx2.Request) -> Callable[[], bool]:
+        stream = request.stream
+        if not isinstance(stream, _TrackedStream):
+            assert isinstance(stream, httpx2.AsyncByteStream), "an AsyncClient checks this before it sends"
+            stream = request.stream = _TrackedStream(stream)
+        return lambda: stream.began
+
+    def response(
+        self,
+        request: httpx2.Request,
+        status_code: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        extensions: dict[str, Any] | None = None,
+    ) -> httpx2.Response:
+        # stream=, not content=: a response made with content is closed already, and its elapsed raises.
+        return httpx2.Response(
+            status_code,
+            headers=list(headers),
+            stream=_Stream((body,)),
+            extensions=extensions,
+            request=request,
+        )
+
+    def body(self, response: httpx2.Response) -> _body.Body:
+        stream = response.stream
+        if type(stream) is _Stream:
+            return stream
+        assert isinstance(stream, httpx2.AsyncByteStream), "the inner transport is not an async one"
+        response.stream = body = _Stream((), stream)
+        return body
+
+    def rebody(self, response: httpx2.Response, chunks: Iterable[bytes], rest: _body.Stream | None = None) -> _body.Body:
+        response.stream = body = _Stream(chunks, rest)
+        return body
+
+    def capped(self, response: httpx2.Response, limit: int, request: httpx2.Request) -> httpx2.Response:
+        stream: Any = response.stream
+        encodings = response.headers.get_list("content-encoding", split_commas=True)
+        if encodings:
+            piece = bounded_decoders(httpx2.__name__, httpx2.__version__, encodings)
+            if piece is None:
+                coding = ", ".join(encodings)
+                raise self.undecodable(f"max_body_bytes cannot be kept while decoding {coding!r} here", request)
+            stream = _Stream((), _Pieces(stream, piece))
+        capped = _CappedResponse(
+            response.status_code,
+            headers=response.headers,
+            stream=stream,
+            extensions=response.extensions,
+            request=request,
+        )
+        capped.max_body_bytes = limit
+        return capped
+
+    def fresh_attempt(self, request: httpx2.Request) -> httpx2.Request:
+        return httpx2.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            stream=request.stream,
+            extensions=dict(request.extensions),
+        )
+
+
+FAMILY = Httpx2Family()
+"""The one instance; policies compare by identity."""
+
+
+class ResilientTransport(httpx2.AsyncBaseTransport):
+    """An httpx2 transport that survives a bad server: ``httpx2.AsyncClient(transport=ResilientTransport())``.
+
+    ``pipeline`` holds policies and state (default: a `Pipeline()` of its own). ``inner`` is the transport that
+    sends (default: our tuned one, small pools of httpx2's own AsyncHTTPTransport under one cap). The rest are
+    AsyncHTTPTransport's settings for that default, and a TypeError together with ``inner``: ``verify`` (True),
+    ``cert``, ``http1`` (True), ``http2`` (False), ``limits`` (httpx2's), ``proxy``, ``trust_env`` (False: no
+    SSL_CERT_FILE and its like), ``local_address``, ``uds``.
+
+    A client's own ``verify=``, ``http2=``, ``limits=``, ``proxy=`` and ``mounts=`` pass a custom transport by;
+    `wrap` covers a client that was made with them.
+
+    The inner transport belongs to it and is closed with it; the pipeline does not. A call that is cancelled gives
+    back its permits, its token and its probe, and its connection is closed or reused, never lost. Async only.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline | Pipelines | None = None,
+        *,
+        inner: _wire.Inner[httpx2.Request, httpx2.Response] | None = None,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: str | tuple[str, str] | tuple[str, str, str] | None = None,
+        http1: bool = True,
+        http2: bool = False,
+        limits: httpx2.Limits | None = None,
+        proxy: str | httpx2.URL | httpx2.Proxy | None = None,
+        trust_env: bool = False,
+        local_address: str | None = None,
+        uds: str | None = None,
+    ) -> None:
+        if inner is None:
+            context = httpx2.create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
+            inner = _tuned(context, http1, http2, limits, proxy, local_address, uds)
+        else:
+            settings = (verify, cert, http1, http2, limits, proxy, trust_env, local_address, uds)
+            defaults = _INNER_SETTINGS.items()
+            given = [name for (name, default), value in zip(defaults, settings, strict=True) if value is not default]
+            if given:
+                raise TypeError(f"{given[0]}= belongs to the inner transport: give it to that one, not here")
+            refuse_inner_retries(inner)
+        self.pipeline = Pipeline() if pipeline is None else pipeline
+        self._inner = inner
+        self._exits = Exits(FAMILY)
+        self._handle = self._exits.bind(self.pipeline, inner)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._handle(request)
+
+    async def __aenter__(self) -> ResilientTransport:
+        enter = getattr(self._inner, "__aenter__", None)
+        if enter is not None:
+            await enter()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self, drain: float = 0.0) -> None:
+        """Refuse new calls (`Closed`), let running ones end for up to ``drain`` seconds, then close ``inner``.
+
+        Callers of this transport who stand in a queue are sent away with `Closed`. Safe to call again.
+        """
+        await self._exits.close(self.pipeline, self._inner, drain)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Always raises: there is no sync transport."""
+        raise errors.Unsupported(
+            "ResilientTransport is async only: give it to an httpx2.AsyncClient, not an httpx2.Client"
+        )
+
+    def __enter__(self) -> ResilientTransport:
+        raise errors.Unsupported("ResilientTransport is async only: use `async with httpx2.AsyncClient(...)`")
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Never reached: `__enter__` raises."""
+
+
+_INNER_SETTINGS: dict[str, bool | None] = {
+    "verify": True,
+    "cert": None,
+    "http1": True,
+    "http2": False,
+    "limits": None,
+    "proxy": None,
+    "trust_env": False,
+    "local_address": None,
+    "uds": None,
+}
+
+
+def wrap(client: httpx2.AsyncClient, pipeline: Pipeline | Pipelines | None = None) -> httpx2.AsyncClient:
+    """Put ``pipeline`` around every transport of a client that someone else made, and return that client.
+
+    Its proxies, mounts, cookies, base_url, auth and event hooks stay. Raises ValueError if it is wrapped already, and
+    `errors.Unsupported` if this httpx2 keeps its transports elsewhere.
+    """
+    parts: Any = client  # httpx2 has no public way to a client's transports
+    if not hasattr(parts, "_transport") or not hasattr(parts, "_mounts"):
+        raise errors.Unsupported(f"wrap() does not know where httpx2 {httpx2.__version__} keeps a client's transports")
+    mounts: dict[Any, httpx2.AsyncBaseTransport | None] = parts._mounts
+    if any(isinstance(transport, ResilientTransport) for transport in (parts._transport, *mounts.values())):
+        raise ValueError("this client has a ResilientTransport already; wrapped twice, its retries would nest")
+    shared = Pipeline() if pipeline is None else pipeline
+    parts._transport = ResilientTransport(shared, inner=parts._transport)
+    parts._mounts = {
+        pattern: None if transport is None else ResilientTransport(shared, inner=transport)
+        for pattern, transport in mounts.items()
+    }
+    return client
+
+
+def _tuned(
+    context: ssl.SSLContext,
+    http1: bool,
+    http2: bool,
+    limits: httpx2.Limits | None,
+    proxy: str | httpx2.URL | httpx2.Proxy | None,
+    local_address: str | None,
+    uds: str | None,
+) -> Pools[httpx2.Request, httpx2.Response]:
+    """The default inner transport: httpx2's own, one for each connection, with one SSL context and one cap."""
+    limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20) if limits is None else limits
+    proxy = httpx2.Proxy(proxy) if isinstance(proxy, (str, httpx2.URL)) else proxy
+    one = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=limits.keepalive_expiry)
+
+    def make() -> httpx2.AsyncHTTPTransport:
+        return httpx2.AsyncHTTPTransport(
+            verify=context,
+            http1=http1,
+            http2=http2,
+            limits=one,
+            proxy=proxy,
+            local_address=local_address,
+            uds=uds,
+        )
+
+    return Pools(
+        make,
+        family=FAMILY,
+        limits=PoolLimits(
+            connections=limits.max_connections,
+            kept=limits.max_keepalive_connections,
+            keep_for=limits.keepalive_expiry,
+        ),
+        http1=http1,
+        http2=http2,
+        forwards=proxy is not None and proxy.url.scheme in ("http", "https"),
+    )

@@ -1,0 +1,284 @@
+"""The layers in their order, and the state that they share.
+
+Outermost first: call record and deadline > cache with single flight > retry with budget > circuit breaker >
+concurrency limit > rate limit > attempt timeout > body buffer > attempt hooks > inner transport. The reasons
+for this order are in ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+import random as global_random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from holdfast._wire import Family, Handler, Middleware, Q, R, ResponseLike
+from holdfast.by_origin import Pipelines, origin_of
+from holdfast.call import CALL, DEADLINE, DEFAULT_OPTIONS, OPTIONS, Call, Options, Stamp, read_options
+from holdfast.clock import Clock, SystemClock
+from holdfast.core.breaker import CircuitBreaker
+from holdfast.core.bucket import RateLimit
+from holdfast.core.budget import RetryBudget
+from holdfast.core.buffering import Auto
+from holdfast.core.retry import Retry
+from holdfast.errors import InvalidOption
+from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
+from holdfast.policies.breaker import Circuits
+from holdfast.policies.buffer import BodyBuffer
+from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
+from holdfast.policies.rate_limit import RateLimiter
+from holdfast.policies.retry import Retries
+from holdfast.policies.timeout import AttemptTimeout, deadline_exceeded
+
+__all__ = ["Pipeline"]
+
+_ATTEMPT_TIMEOUT = 10.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_AUTH_CHALLENGES = frozenset({401, 407})
+
+
+class Pipeline:
+    """Retry, circuit breaker, limits and cache around a transport, and the state that they share.
+
+    Two transports (also one for httpx and one for httpx2) that are given one pipeline share its circuits,
+    limits, budget and cache. Settings are frozen; None turns a layer off. One event loop at a time: state is
+    free of loops while nobody waits, so ``asyncio.run`` twice in a row is fine.
+
+    ``deadline``: seconds for a whole call, queues, redirects and auth flows included (30, None: none).
+    ``attempt_timeout``: seconds for each attempt (10; a shorter deadline shortens the default).
+    ``buffer_body``: read small bodies inside the attempt. ``deadline_covers_body``: whether a body that is still
+    on the wire must end within the deadline too ("auto": all but event streams, upgrades and downloads of
+    declared size over 256 KiB). ``max_body_bytes``: cap on a decoded body (None: none).
+    ``hooks``: functions of (request, attempt) run on each attempt. Raises ValueError for settings that cannot work
+    together.
+
+    >>> pipeline = Pipeline(retry=Retry(attempts=4), rate_limit=RateLimit(100, per=60.0, burst=10))
+    >>> pipeline.circuits.force_open("https://api.example.com:443")
+    >>> pipeline.snapshot()["origins"]["https://api.example.com:443"]["circuit"]["state"]
+    'forced_open'
+    """
+
+    def __init__(
+        self,
+        *,
+        retry: Retry | None = Retry(),
+        budget: RetryBudget | None = RetryBudget(),
+        breaker: CircuitBreaker | None = CircuitBreaker(),
+        rate_limit: RateLimit | None = None,
+        concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
+        hooks: Sequence[AttemptHook] = (),
+        deadline: float | None = 30.0,
+        attempt_timeout: float | None = _ATTEMPT_TIMEOUT,
+        buffer_body: Auto = "auto",
+        deadline_covers_body: Auto = "auto",
+        max_body_bytes: int | None = None,
+        clock: Clock = SystemClock(),
+        random: Callable[[], float] = global_random.random,
+    ) -> None:
+        attempt_timeout = _checked_times(deadline, attempt_timeout)
+        if max_body_bytes is not None and max_body_bytes < 1:
+            raise ValueError(f"max_body_bytes must be at least 1, got {max_body_bytes}")
+        for name, setting in (("buffer_body", buffer_body), ("deadline_covers_body", deadline_covers_body)):
+            if setting not in (True, False, "auto"):
+                raise ValueError(f'{name} must be True, False or "auto", got {setting!r}')
+        if rate_limit is not None and concurrency is not None and concurrency.total is not None:
+            warnings.warn(
+                f"ConcurrencyLimit(total={concurrency.total}) spans all keys, RateLimit is for each: callers who wait"
+                " for tokens of one key hold permits that those of another need; use a limit for each key instead",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._retries = None if retry is None else Retries(retry, budget, clock=clock, random=random)
+        self._circuits = (
+            None
+            if breaker is None
+            else Circuits(
+                _checked_window(breaker, attempt_timeout),
+                clock=clock,
+                random=random,
+                attempt_timeout=attempt_timeout,
+            )
+        )
+        self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
+        self._limiter = None if rate_limit is None else RateLimiter(rate_limit, clock=clock)
+        layers: list[Middleware | None] = [
+            self._retries,
+            self._circuits,
+            self._concurrency,
+            self._limiter,
+            AttemptTimeout(attempt_timeout, clock=clock, covers_body=deadline_covers_body),
+            BodyBuffer(buffer_body),
+            AttemptHooks(hooks) if hooks else None,
+        ]
+        self._layers: tuple[Middleware, ...] = tuple(layer for layer in layers if layer is not None)
+        self._entry = _Entry(clock, deadline, max_body_bytes, sends_again=retry is not None and retry.attempts > 1)
+
+    @classmethod
+    def of(cls, *middleware: Middleware, deadline: float | None = 30.0, clock: Clock = SystemClock()) -> Pipeline:
+        """A pipeline of these layers in this order, outermost first, and of nothing else."""
+        pipeline = cls(retry=None, breaker=None, concurrency=None, deadline=deadline, attempt_timeout=None, clock=clock)
+        pipeline._layers = middleware
+        return pipeline
+
+    @staticmethod
+    def by_origin(by_prefix: Mapping[str, Pipeline], *, default: Pipeline | None = None) -> Pipelines:
+        """Give each API its own pipeline under one client; the longest matching URL prefix wins.
+
+        Raises ValueError for a prefix that is no absolute http or https URL.
+        """
+        return Pipelines(by_prefix, default if default is not None else Pipeline())
+
+    @property
+    def circuits(self) -> Circuits:
+        """The circuits, to ``force_open(key)``, ``force_closed(key)`` or ``reset(key)`` them by hand."""
+        if self._circuits is None:
+            raise ValueError("this pipeline has no circuit breaker (breaker=None)")
+        return self._circuits
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
+        """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
+        for layer in reversed(self._layers):
+            inner = layer.bind(inner, family)
+        return self._entry.bind(inner, family, owner)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the state is now, for health checks: plain data; keys are only ever added.
+
+        ``{"origins": {key: {"circuit": ..., "retries_left": ..., "concurrency": ..., "rate_limit": ...}}}``.
+        """
+        parts: list[tuple[str, Mapping[str, Any]]] = []
+        if self._circuits is not None:
+            parts.append(("circuit", self._circuits.snapshot()))
+        if self._retries is not None:
+            parts.append(("retries_left", self._retries.snapshot()))
+        if self._concurrency is not None:
+            parts.append(("concurrency", self._concurrency.snapshot()))
+        if self._limiter is not None:
+            parts.append(("rate_limit", self._limiter.snapshot()))
+        origins: dict[str, dict[str, Any]] = {}
+        for name, by_key in parts:
+            for key, value in by_key.items():
+                origins.setdefault(key, {})[name] = value
+        return {"origins": origins}
+
+    def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None:
+        """Send away the calls of one transport that stand in a queue; each raises an error of its own."""
+        for queue in (self._concurrency, self._limiter, self._circuits):
+            if queue is not None:
+                queue.dismiss(make_error, owner)
+
+
+class _Entry:
+    """The outermost layer: makes the call's record, stamps its deadline, and hands the record back."""
+
+    def __init__(self, clock: Clock, deadline: float | None, max_body_bytes: int | None, *, sends_again: bool) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._max_body_bytes = max_body_bytes
+        self._sends_again = sends_again
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
+        monotonic, limit = self._clock.monotonic, self._max_body_bytes
+        sends_again = self._sends_again
+
+        async def handle(request: Q) -> R:
+            given = request.extensions
+            running: Call | None = given.get(CALL)
+            if running is not None and running.owner is owner:
+                # The same Request object is on its way already, from another task: what it carries is that call's.
+                given, running = running.given, None
+            now = monotonic()
+            call = self._call(request, given, running, now, family)
+            call.owner, call.given, call.sends_again = owner, given, sends_again
+            request.extensions = {**given, CALL: call}
+            try:
+                if call.deadline is not None and call.deadline <= now:
+                    raise family.refusal(deadline_exceeded(call), request)
+                response = await inner(request)
+                if limit is not None and not response.is_closed:
+                    response = await _capped(response, limit, request, family)
+            except BaseException as error:
+                request.extensions = _unstamped(given)
+                if isinstance(error, Exception):
+                    _attach(error, call, monotonic() - now)
+                raise
+            if call.deadline is not None and _goes_on(response):
+                request.extensions = {**given, DEADLINE: Stamp(call.deadline, call.total, monotonic())}
+            else:
+                request.extensions = _unstamped(given)
+            response.extensions[OPTIONS] = call.record()
+            return response
+
+        return handle
+
+    def _call(self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R]) -> Call:
+        options = DEFAULT_OPTIONS if OPTIONS not in given else _options(given, request, family)
+        total = options.deadline if options.deadline is not None else self._deadline
+        deadline = None if total is None else now + total
+        stamp: Stamp | None = given.get(DEADLINE)
+        if stamp is not None and not stamp.stale(now) and (deadline is None or stamp.deadline < deadline):
+            deadline, total = stamp.deadline, stamp.total
+        if outer is not None and outer.deadline is not None and (deadline is None or outer.deadline < deadline):
+            deadline, total = outer.deadline, outer.total
+        call = Call(options, now, deadline, total, options.key or origin_of(request.url))
+        call.single = outer is not None and (outer.sends_again or outer.single)
+        return call
+
+
+def _options(given: Mapping[str, Any], request: Q, family: Family[Q, R]) -> Options:
+    try:
+        return read_options(given)
+    except InvalidOption as error:
+        raise family.refusal(error, request) from None
+
+
+async def _capped(response: R, limit: int, request: Q, family: Family[Q, R]) -> R:
+    try:
+        return family.capped(response, limit, request)
+    except BaseException:
+        await response.aclose()
+        raise
+
+
+def _goes_on(response: ResponseLike) -> bool:
+    """True if the client may come back with the next hop of the same call."""
+    status = response.status_code
+    return status in _AUTH_CHALLENGES or (status in _REDIRECTS and "location" in response.headers)
+
+
+def _unstamped(given: dict[str, Any]) -> dict[str, Any]:
+    if DEADLINE not in given:
+        return given
+    return {name: value for name, value in given.items() if name != DEADLINE}
+
+
+def _attach(error: Exception, call: Call, seconds: float) -> None:
+    """Hang the history on the exception, for `holdfast.history`, and a line of it for whoever reads the traceback."""
+    call.source = None
+    vars(error)[OPTIONS] = call.record()  # the typed way to it is holdfast.history
+    if len(call.attempts) > 1 or call.reason is not None:
+        reason = f", gave up: {call.reason}" if call.reason else ""
+        error.add_note(f"holdfast: {len(call.attempts)} attempts in {seconds:.2f} s{reason}")
+
+
+def _checked_times(deadline: float | None, attempt_timeout: float | None) -> float | None:
+    for name, seconds in (("deadline", deadline), ("attempt_timeout", attempt_timeout)):
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise ValueError(f"{name} must be more than 0 seconds, or None for no limit, got {seconds}")
+    if deadline is None or attempt_timeout is None or attempt_timeout <= deadline:
+        return attempt_timeout
+    if attempt_timeout == _ATTEMPT_TIMEOUT:
+        return deadline  # the default gives way
+    raise ValueError(f"attempt_timeout={attempt_timeout} s is longer than deadline={deadline} s")
+
+
+def _checked_window(breaker: CircuitBreaker, attempt_timeout: float | None) -> CircuitBreaker:
+    if attempt_timeout is None or breaker.window >= 2 * attempt_timeout:
+        return breaker
+    if breaker.window == CircuitBreaker().window:
+        return replace(breaker, window=2 * attempt_timeout)  # the default gives way
+    raise ValueError(
+        f"CircuitBreaker(window={breaker.window}) must be at least twice attempt_timeout={attempt_timeout} s, or it"
+        " forgets attempts before they can fail"
+    )

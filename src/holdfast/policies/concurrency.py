@@ -1,0 +1,187 @@
+"""Concurrency limit: so many requests at a time, counted until each response's body is closed.
+
+Nothing to decide here but "is a permit free?", so there is no file in ``core``. A permit that comes free is
+handed straight to the first in line: a newcomer finds one only if nobody waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+
+from holdfast._waiting import Line
+from holdfast._wire import Family, Handler, Q, R
+from holdfast.call import CALL, Call
+from holdfast.clock import Clock
+from holdfast.errors import ConcurrencyFull, DeadlineExceeded, Refused
+
+__all__ = ["Concurrency", "ConcurrencyLimit"]
+
+
+_KEYS = 1024
+"""How many idle keys are remembered; those with a permit in use or a caller in line are never forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyLimit:
+    """At most ``limit`` requests at a time for each key (origin), and at most ``total`` over all keys.
+
+    The limit is that of the pool below (default: 100 connections), so that callers queue here, in order and
+    within their deadline, and not there; for each key, so that one slow origin cannot take every permit
+    (``total``, default None: no such limit, would let it). ``max_queue`` bounds each line.
+
+    >>> ConcurrencyLimit(20, total=100).limit
+    20
+    """
+
+    limit: int = 100
+    _: KW_ONLY
+    total: int | None = None
+    max_queue: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ValueError(f"limit must be at least 1, got {self.limit}")
+        if self.total is not None and self.total < 1:
+            raise ValueError(f"total must be at least 1, got {self.total}")
+        if self.max_queue < 0:
+            raise ValueError(f"max_queue must be 0 or more, got {self.max_queue}")
+
+
+class _Permits:
+    """The permits of one key, or of all; and the line of those who wait. Free ones exist only if nobody waits."""
+
+    __slots__ = ("free", "limit", "line", "total")
+
+    def __init__(self, limit: int, total: _Permits | None = None) -> None:
+        self.limit = limit
+        self.total = total
+        self.free = limit
+        self.line = Line()
+
+    @property
+    def idle(self) -> bool:
+        return self.free == self.limit and not self.line
+
+    def give_back(self) -> None:
+        self.free += 1
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        while self.free and self.line:
+            self.free -= self.line.admit()
+
+    def body_ended(self, _error: BaseException | None, _complete: bool) -> None:
+        """All that a request of this key holds goes back; the widest first, or a caller may wait for it in vain."""
+        if self.total is not None:
+            self.total.give_back()
+        self.give_back()
+
+    def snapshot(self) -> dict[str, int]:
+        return {"limit": self.limit, "in_use": self.limit - self.free, "waiting": len(self.line)}
+
+
+class Concurrency:
+    """Lets a request through while it holds a permit: from here until its body is closed, read or not.
+
+    Shared by all transports that are given it, through their pipeline; one event loop at a time while callers
+    wait (a second one gets a RuntimeError).
+
+    A permit goes back exactly once: when the body is closed or fails, at once if there is no body on the wire
+    any more, when the attempt raises or is cancelled, and when the caller drops the response unclosed. Inside
+    the retry layer, so none is held during a backoff.
+
+    Raises the family's `ConcurrencyFull` at once if ``max_queue`` callers wait already, and its
+    `DeadlineExceeded` if the deadline comes while the call stands in line: the call's time is over then, and
+    a caller who catches timeouts means this one too. A caller that is cancelled leaves the line at once; if a
+    permit was handed to it in that moment, the next one gets it.
+    """
+
+    def __init__(self, settings: ConcurrencyLimit, *, clock: Clock) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._total = None if settings.total is None else _Permits(settings.total)
+        self._keys: dict[str, _Permits] = {}
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        keys, total = self._keys, self._total
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            permits = keys.get(call.key) or self._permits(call.key)
+            if permits.free and total is None:
+                permits.free -= 1
+            else:
+                try:
+                    await self._take(permits, call)
+                except Refused as error:
+                    raise family.refusal(error, request) from None
+            try:
+                response = await inner(request)
+                body = None if response.is_closed else family.body(response)
+            except BaseException:
+                permits.body_ended(None, False)
+                raise
+            if body is None:
+                permits.body_ended(None, True)
+            else:
+                body.watch(permits.body_ended)
+            return response
+
+        return handle
+
+    def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
+        """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
+        for permits in self._all().values():
+            permits.line.dismiss(make_error, owner)
+
+    def snapshot(self) -> dict[str, dict[str, int]]:
+        """Permits in use and callers waiting, for each key; for all of them under ``"*"`` if there is a total."""
+        return {key: permits.snapshot() for key, permits in self._all().items()}
+
+    def _all(self) -> dict[str, _Permits]:
+        return self._keys if self._total is None else {"*": self._total, **self._keys}
+
+    def _permits(self, key: str) -> _Permits:
+        if len(self._keys) >= _KEYS:
+            for idle in [key for key, permits in self._keys.items() if permits.idle]:
+                del self._keys[idle]
+        permits = self._keys[key] = _Permits(self.settings.limit, self._total)
+        return permits
+
+    async def _take(self, permits: _Permits, call: Call) -> None:
+        """First the key's permit, so that a busy key waits in a line of its own, then one of the total."""
+        await self._take_one(permits, call)
+        if permits.total is None:
+            return
+        try:
+            await self._take_one(permits.total, call)
+        except BaseException:
+            permits.give_back()
+            raise
+
+    async def _take_one(self, permits: _Permits, call: Call) -> None:
+        if permits.free:
+            permits.free -= 1
+            return
+        line = permits.line
+        line.settle_loop()
+        if len(line) >= self.settings.max_queue:
+            raise ConcurrencyFull(
+                f"all {permits.limit} permits are taken and {len(line)} requests wait, which is max_queue",
+                policy="concurrency",
+                key=call.key,
+            )
+        started = self._clock.monotonic()
+        caller = line.enter(call.owner)
+        permits.hand_over()  # a dropped response is collected at any time, so perhaps since we looked
+        admitted = await line.stand(caller, self._clock, call.deadline, permits.give_back)
+        waited = self._clock.monotonic() - started
+        if not admitted:
+            raise DeadlineExceeded(
+                f"the deadline passed after {waited:.3f} s in the line for one of {permits.limit} permits",
+                policy="concurrency",
+                key=call.key,
+                deadline=call.total,
+            )
+        call.waited("concurrency", waited)

@@ -1,0 +1,345 @@
+"""Sends again what may be sent again, within the attempts, the budget and the deadline of its call.
+
+The first attempt is a plain ``await``. Only after a failure is tenacity imported, and its strategies are then
+asked with a state of this call's own: one shared controller gives wrong results under concurrency.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+from cachetools import LRUCache
+
+from holdfast._body import Body
+from holdfast._wire import Family, Handler, Q, R
+from holdfast.call import CALL, Call
+from holdfast.clock import Clock
+from holdfast.core.budget import Budget, RetryBudget
+from holdfast.core.fault import Fault
+from holdfast.core.jitter import Jitter
+from holdfast.core.retry import THROTTLED, Again, GiveUp, Retry, Verdict, judge, plan
+from holdfast.core.retry_after import server_delay, should_retry
+from holdfast.errors import BodyDropped, Refused, ResponseRejected
+
+if TYPE_CHECKING:
+    from tenacity import BaseRetrying, RetryCallState
+
+__all__ = ["Retries"]
+
+_REASONS: dict[str, str] = {
+    "circuit_breaker": "circuit_open",
+    "rate_limit": "rate_limited",
+    "concurrency": "concurrency_full",
+    "deadline": "deadline",
+}
+_DRAIN_BYTES = 64 * 1024
+_DRAIN_SECONDS = 0.25
+_DROPPED = "the rest of this body was dropped to free its connection for a retry that never came"
+_KEYS = 1024
+_SDK_RETRY = "x-stainless-retry-count"
+"""Sent by the SDKs that Stainless generates (openai, anthropic): above 0, the SDK itself is sending again."""
+
+
+@dataclass(slots=True)
+class _Outcome(Generic[R]):
+    """What an attempt left behind: a response, or the error in its place."""
+
+    response: R | None = None
+    error: Exception | None = None
+    fault: Fault | None = None
+    predicate: bool | None = None
+
+
+class Retries:
+    """The retry layer and its budgets, one for each key (1,024 at most, least recently used out first).
+
+    Cancellation during a backoff ends the call at once; the kept response is closed and the drawn retry
+    given back. The caller gets the last real response, open and readable, or the last exception.
+    """
+
+    def __init__(
+        self, settings: Retry, budget: RetryBudget | None, *, clock: Clock, random: Callable[[], float]
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.random = random
+        self._budget_settings = budget
+        self._budgets: MutableMapping[str, Budget] = LRUCache(maxsize=_KEYS)
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        retrying = _Retrying(self, inner, family)
+        transport_error = family.transport_error
+        retry_if, strategy = self.settings.retry_if, self.settings.retry
+        inspects = retry_if is not None or strategy is not None
+        budgeted, monotonic = self._budget_settings is not None, self.clock.monotonic
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            began: Callable[[], bool] | None = None
+            if not call.options.replayable and not family.replayable(request):
+                began = family.track(request)
+            try:
+                response = await inner(request)
+            except transport_error as error:
+                if isinstance(error, Refused):
+                    raise
+                outcome: _Outcome[R] = _Outcome(error=error, fault=family.fault(error))
+            else:
+                if budgeted:
+                    self.budget(call.key).deposit(monotonic())
+                if response.status_code < 400 and not inspects:
+                    return response
+                outcome = _Outcome(response=response)
+            try:
+                return await retrying.after(outcome, request, call, began)
+            finally:
+                del outcome  # it may hold an error whose traceback holds this frame
+
+        return handle
+
+    def budget(self, key: str) -> Budget:
+        """The budget of a key, made on first use."""
+        budget = self._budgets.get(key)
+        if budget is None:
+            budget = self._budgets[key] = Budget(self._budget_settings or RetryBudget())
+        return budget
+
+    def snapshot(self) -> dict[str, float]:
+        """How many retries each key has left now."""
+        now = self.clock.monotonic()
+        return {key: budget.balance(now) for key, budget in list(self._budgets.items())}
+
+    def withdraw(self, key: str) -> bool:
+        return self._budget_settings is None or self.budget(key).withdraw(self.clock.monotonic())
+
+    def refund(self, key: str) -> None:
+        if self._budget_settings is not None:
+            self.budget(key).refund(self.clock.monotonic())
+
+    def deposit(self, key: str) -> None:
+        if self._budget_settings is not None:
+            self.budget(key).deposit(self.clock.monotonic())
+
+
+class _Retrying(Generic[Q, R]):
+    """What happens after a first attempt that was not plainly good. No state of its own."""
+
+    def __init__(self, shared: Retries, inner: Handler[Q, R], family: Family[Q, R]) -> None:
+        self._shared = shared
+        self._settings = shared.settings
+        self._inner = inner
+        self._family = family
+
+    async def after(self, outcome: _Outcome[R], request: Q, call: Call, began: Callable[[], bool] | None) -> R:
+        shared = self._shared
+        if outcome.fault is not None and outcome.fault is not Fault.SATURATED:
+            shared.deposit(call.key)  # a good first attempt has paid already; one that was never sent does not
+        number = 1
+        try:
+            while True:
+                answer = self._decide(outcome, request, call, number, began)
+                if not isinstance(answer, Again):
+                    call.reason = answer
+                    return self._deliver(outcome, request, call)
+                if outcome.response is not None:
+                    await self._discard(outcome.response, request)
+                following = await self._again(answer.wait, request, call)
+                if following is None:  # we stopped ourselves: the last real outcome stands
+                    return self._deliver(outcome, request, call)
+                if outcome.response is not None:
+                    await outcome.response.aclose()
+                outcome = following
+                number += 1
+        except BaseException as error:
+            if outcome.response is not None and error is not outcome.error:
+                await outcome.response.aclose()
+            raise
+        finally:
+            del outcome
+
+    async def _again(self, wait: float, request: Q, call: Call) -> _Outcome[R] | None:
+        """Wait, and send again; None, with the reason in ``call``, if a policy of ours refused to."""
+        sends = call.sends
+        call.retry_wait = wait
+        call.waited("backoff", wait)
+        try:
+            await self._shared.clock.sleep(wait)
+            return _Outcome(response=await self._inner(request))
+        except self._family.transport_error as error:
+            if not isinstance(error, Refused):
+                return _Outcome(error=error, fault=self._family.fault(error))
+            call.reason = _REASONS.get(error.policy, error.policy)
+            return None
+        finally:
+            if call.sends == sends:
+                self._shared.refund(call.key)
+
+    def _decide(
+        self, outcome: _Outcome[R], request: Q, call: Call, number: int, began: Callable[[], bool] | None
+    ) -> Again | str | None:
+        """The next attempt; or why there is none; None if the outcome is simply what the caller gets."""
+        settings, response, random = self._settings, outcome.response, self._shared.random
+        status = response.status_code if response is not None else None
+        if status is not None and status < 200:
+            return None
+        state = self._state(outcome, call, number) if settings.stop or settings.retry else None
+        outcome.predicate = self._predicate(outcome, number, state)
+        header: Callable[[str], str | None] = response.headers.get if response is not None else _no_header
+        verdict = judge(
+            settings,
+            method=request.method,
+            keyed="idempotency-key" in request.headers,
+            idempotent=call.options.idempotent,
+            status=status,
+            fault=outcome.fault,
+            server_says=should_retry(header),
+            predicate=outcome.predicate,
+        )
+        if verdict is Verdict.UNSAFE:
+            return "method_not_idempotent"
+        if verdict is not Verdict.AGAIN:
+            return None
+        if call.single or request.headers.get(_SDK_RETRY) not in (None, "0"):
+            return "nested_retry"
+        delay = server_delay(header, self._shared.clock.wall())
+        now = self._shared.clock.monotonic()
+        wait = self._backoff(outcome, call, number, throttled=status in THROTTLED and delay is None)
+        answer = plan(
+            settings,
+            attempt=number,
+            attempts=call.options.attempts or settings.attempts,
+            replayable=began is None or not began(),
+            server_delay=delay,
+            backoff=wait,
+            spread=random(),
+            left=None if call.deadline is None else call.deadline - now,
+        )
+        if isinstance(answer, GiveUp):
+            return answer.reason
+        if state is not None and settings.stop is not None:
+            state.upcoming_sleep = answer.wait
+            if _plain(settings.stop(state)):
+                return "stop"
+        return answer if self._shared.withdraw(call.key) else "budget_exhausted"
+
+    def _backoff(self, outcome: _Outcome[R], call: Call, number: int, *, throttled: bool) -> float:
+        wait = self._settings.wait_throttled if throttled else self._settings.wait
+        if wait is None:
+            wait = _default_wait(throttled)
+        if isinstance(wait, Jitter):
+            return wait.seconds(number, call.retry_wait, self._shared.random)
+        return max(0.0, float(_plain(wait(self._state(outcome, call, number)))))
+
+    def _state(self, outcome: _Outcome[R], call: Call, number: int) -> RetryCallState:
+        """What a tenacity strategy looks at, fresh for this call."""
+        import tenacity
+
+        state = tenacity.RetryCallState(_controller(), None, (), {})
+        state.attempt_number = number
+        state.idle_for = call.waits.get("backoff", 0.0)
+        if outcome.error is not None:
+            state.set_exception((type(outcome.error), outcome.error, outcome.error.__traceback__))
+        else:
+            state.set_result(outcome.response)
+        state.start_time = call.started
+        state.outcome_timestamp = self._shared.clock.monotonic()
+        return state
+
+    def _predicate(self, outcome: _Outcome[R], number: int, state: RetryCallState | None) -> bool | None:
+        settings = self._settings
+        if settings.retry is not None and state is not None:
+            return bool(_plain(settings.retry(state)))
+        if (
+            settings.retry_if is not None
+            and outcome.response is not None
+            and settings.retry_if(outcome.response, number)
+        ):
+            return True
+        return None
+
+    def _deliver(self, outcome: _Outcome[R], request: Q, call: Call) -> R:
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.response is not None, "an outcome is a response or an error"
+        if outcome.predicate and outcome.response.status_code < 400:
+            status = outcome.response.status_code
+            message = f"Retry(retry_if=...) turned down the answer ({status}) of {call.key}, {call.reason}"
+            raise self._family.refusal(ResponseRejected(message, status_code=status), request)
+        return outcome.response
+
+    async def _discard(self, response: R, request: Q) -> None:
+        """Free the connection before the wait, and keep what was read: it may still be the last real answer."""
+        if response.is_closed:
+            return
+        body = self._family.body(response)
+        if body.in_memory:
+            return
+        chunks: list[bytes] = []
+        whole = response.extensions.get("http_version") != b"HTTP/2" and await self._drain(body, chunks)
+        await body.aclose()
+        self._family.rebody(
+            response,
+            chunks,
+            rest=None if whole else _Dropped(lambda: self._family.refusal(BodyDropped(_DROPPED), request)),
+        )
+
+    async def _drain(self, body: Body, chunks: list[bytes]) -> bool:
+        """Read a small rest of a body into ``chunks``; False if it is long, slow or broken."""
+        clock, size = self._shared.clock, 0
+        until = clock.monotonic() + _DRAIN_SECONDS
+        with clock.timeout_at(until + self._family.grace):
+            try:
+                async for chunk in body:
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > _DRAIN_BYTES or clock.monotonic() > until:
+                        return False
+            except self._family.transport_error:
+                return False
+            return True
+        return False
+
+
+class _Dropped:
+    """The rest of a body that was given up for a retry, in case its head is the last real answer after all."""
+
+    def __init__(self, make_error: Callable[[], Exception]) -> None:
+        self._make_error = make_error
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise self._make_error()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+@functools.cache
+def _default_wait(throttled: bool) -> Callable[[RetryCallState], float]:
+    from tenacity import wait_random_exponential
+
+    return wait_random_exponential(multiplier=1.0 if throttled else 0.1, max=20.0)
+
+
+@functools.cache
+def _controller() -> BaseRetrying:
+    """What a RetryCallState wants to belong to. It is never run, so one serves all."""
+    from tenacity import Retrying
+
+    return Retrying()
+
+
+def _plain(value: Any) -> Any:
+    if inspect.isawaitable(value):
+        raise TypeError("Retry takes tenacity's plain strategies; an async one cannot be asked here")
+    return value
+
+
+def _no_header(name: str) -> None:
+    return None

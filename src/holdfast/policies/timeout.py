@@ -1,0 +1,150 @@
+"""One attempt: how long it may take, and what is written down of it.
+
+The innermost policy but for the hooks. Time spent in our queues is over when an attempt begins, so it counts
+for the deadline and never for the attempt's own timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from holdfast._wire import Family, Handler, Q, R
+from holdfast.call import CALL, Call
+from holdfast.clock import Clock
+from holdfast.core.buffering import Auto, is_stream, read_head
+from holdfast.errors import DeadlineExceeded
+
+__all__ = ["AttemptTimeout"]
+
+_TIMEOUTS = ("connect", "read", "write", "pool")
+
+
+class AttemptTimeout:
+    """Gives each attempt ``min(seconds, what is left of the deadline)``.
+
+    The limit goes into ``request.extensions["timeout"]`` (each of connect, read, write and pool is narrowed
+    to it), and a cancel scope stands behind it, ``family.grace`` later, because a read timeout is for each
+    read and a dripping server never trips it. No scope is made where there is neither deadline nor timeout.
+    An attempt that the scope ended raises the family's ReadTimeout, or DeadlineExceeded if it was the
+    call's time that was over. Cancellation from outside passes through.
+    """
+
+    def __init__(self, seconds: float | None, *, clock: Clock, covers_body: Auto = "auto") -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._covers_body = covers_body
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        clock, monotonic, grace = self._clock, self._clock.monotonic, family.grace
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            if call.queued:
+                call.queued = False
+                if call.recheck is not None:
+                    call.recheck()
+            begun = monotonic()
+            limit = self._limit(call, begun)
+            if limit is not None:
+                if limit <= 0:
+                    raise family.refusal(deadline_exceeded(call), request)
+                extensions = request.extensions
+                request.extensions = {**extensions, "timeout": _narrowed(extensions.get("timeout"), limit)}
+            call.sends += 1
+            try:
+                if limit is None:
+                    response = await inner(request)
+                else:
+                    with clock.timeout_at(begun + limit + grace):
+                        response = await inner(request)
+                        _note(call, begun, monotonic(), response.status_code)
+                        self._guard(response, request, call, family)
+                        return response
+                    raise self._expired(call, request, family)
+            except BaseException as error:
+                _note(call, begun, monotonic(), None, type(error).__name__)
+                raise
+            _note(call, begun, monotonic(), response.status_code)
+            return response
+
+        return handle
+
+    def _limit(self, call: Call, now: float) -> float | None:
+        seconds = call.options.attempt_timeout or self._seconds
+        if call.deadline is None:
+            return seconds
+        left = call.deadline - now
+        call.full_attempt = seconds is not None and seconds <= left
+        return seconds if seconds is not None and seconds <= left else left
+
+    def _expired(self, call: Call, request: Q, family: Family[Q, R]) -> Exception:
+        if call.full_attempt:
+            seconds = call.options.attempt_timeout or self._seconds
+            return family.timeout(f"the attempt took longer than attempt_timeout={seconds} s", request)
+        return family.refusal(deadline_exceeded(call), request)
+
+    def _guard(self, response: R, request: Q, call: Call, family: Family[Q, R]) -> None:
+        """Put the deadline around a body that is still on the wire, if it is to cover it."""
+        if call.deadline is None or response.is_closed:
+            return
+        asked = call.options.deadline_covers_body
+        covers = self._covers_body if asked is None else asked
+        body = family.body(response)
+        if covers is False or body.in_memory:
+            return
+        if covers == "auto" and is_stream(read_head(response.headers.raw), response.status_code):
+            return
+        body.guard = _DeadlineGuard(
+            self._clock, call.deadline, family.grace, lambda: family.refusal(deadline_exceeded(call), request)
+        )
+
+
+class _DeadlineGuard:
+    """Lets each chunk of a body come until the deadline."""
+
+    __slots__ = ("_clock", "_deadline", "_error", "_grace")
+
+    def __init__(self, clock: Clock, deadline: float, grace: float, error: Callable[[], Exception]) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._grace = grace
+        self._error = error
+
+    async def next(self, chunks: AsyncIterator[bytes]) -> bytes:
+        if self._clock.monotonic() < self._deadline:
+            with self._clock.timeout_at(self._deadline + self._grace):
+                return await chunks.__anext__()
+        raise self._error()
+
+
+def deadline_exceeded(call: Call) -> DeadlineExceeded:
+    """The refusal for a call whose total time is over."""
+    return DeadlineExceeded(
+        f"the call to {call.key} took longer than its deadline of {call.total} s",
+        key=call.key,
+        deadline=call.total,
+    )
+
+
+def _narrowed(timeouts: Mapping[str, Any] | None, limit: float) -> dict[str, float]:
+    if timeouts is None:
+        return dict.fromkeys(_TIMEOUTS, limit)
+    narrowed: dict[str, float] = {}
+    for name in _TIMEOUTS:
+        seconds = timeouts.get(name)
+        narrowed[name] = limit if seconds is None or seconds > limit else seconds
+    return narrowed
+
+
+def _note(call: Call, begun: float, now: float, status: int | None, error: str | None = None) -> None:
+    call.attempts.append(
+        {
+            "number": len(call.attempts) + 1,
+            "started": begun - call.started,
+            "duration": now - begun,
+            "status": status,
+            "error": error,
+            "wait": call.retry_wait,
+        }
+    )

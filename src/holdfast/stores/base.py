@@ -1,0 +1,73 @@
+"""What must a place for stored answers do?
+
+An `Entry` is metadata and a body; its ``key`` names the request, its ``variant`` one of several answers to
+it. Everything in an entry is text, bytes, numbers or tuples of them, so a store can write it down without
+pickle. It holds no request credential: the key and the variant carry keyed digests only.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from holdfast.core.caching.entry import Entry
+from holdfast.errors import HoldfastError
+
+
+class StoreError(HoldfastError):
+    """A store could not be read or written. The cache goes to the origin instead, and reports it once."""
+
+
+class Store(Protocol):
+    """Entries by key. One contract test suite runs on every implementation.
+
+    A store may forget anything at any time. What it gives back is whole and as it was put: an entry that is
+    damaged, of an unknown version or half written is a miss, never an error. Any method but `aclose` may
+    raise `StoreError`, and no other exception. A cancelled call leaves each entry either as it was or as it
+    was to become. Calls of one event loop may overlap.
+    """
+
+    async def get(self, key: str) -> tuple[Entry, ...]:
+        """All variants stored for ``key``, the one put last first; empty when there is none.
+
+        Entries are given back fresh or stale: only the cache knows what a request accepts.
+        ``response_time`` is on this process's monotonic clock; a store that outlives a process works it
+        out from ``wall`` and treats an entry from the future as absent.
+        """
+        ...
+
+    async def put(self, entry: Entry) -> None:
+        """Store an entry in place of the variant that has its ``key``, ``vary`` and ``variant``.
+
+        An entry too large for the store is not stored, and the one it was to replace is removed: it is out of
+        date. A store may limit the variants of one key, and then forgets the one put longest ago.
+        """
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove all variants of ``key``; nothing happens when there are none."""
+        ...
+
+    async def purge(self, url: str) -> int:
+        """Remove every entry of a URL, whatever its method, partition and variant; the number removed.
+
+        ``url`` is spelled as in the keys (`holdfast.core.caching.key.target`). The work depends on the
+        entries of that URL, not on the size of the store.
+        """
+        ...
+
+    async def clear(self) -> None:
+        """Remove everything."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the store holds open. May be called twice; never raises for a store in trouble."""
+        ...
+
+
+@runtime_checkable
+class SyncLookup(Protocol):
+    """What a store in memory can do besides: answer at once, without a task switch."""
+
+    def lookup(self, key: str) -> tuple[Entry, ...]:
+        """As `Store.get`, but returns at once and never raises."""
+        ...

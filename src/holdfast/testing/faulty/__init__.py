@@ -1,0 +1,73 @@
+"""A real loopback origin that misbehaves on request: `FaultyServer`, and all that it can be told to do."""
+
+from holdfast.testing.faulty.behaviours import (
+    Answer,
+    Bomb,
+    Close,
+    Drip,
+    EarlyAnswer,
+    Echo,
+    HalfBody,
+    HalfHead,
+    Interim,
+    Never,
+    Pause,
+    Raw,
+    Reset,
+    Stream,
+    Upgrade,
+)
+from holdfast.testing.faulty.choices import (
+    AtMost,
+    ByConnection,
+    EachConnection,
+    ETag,
+    Gate,
+    Held,
+    InTurn,
+    OnHead,
+    Quota,
+    Sometimes,
+)
+from holdfast.testing.faulty.exchange import Behaviour, Exchange, Headers
+from holdfast.testing.faulty.frames import ContinuationFlood, GoAway, HpackBomb, Settings, StreamReset
+from holdfast.testing.faulty.ledger import Received
+from holdfast.testing.faulty.server import FaultyServer
+
+__all__ = [
+    "Answer",
+    "AtMost",
+    "Behaviour",
+    "Bomb",
+    "ByConnection",
+    "Close",
+    "ContinuationFlood",
+    "Drip",
+    "ETag",
+    "EachConnection",
+    "EarlyAnswer",
+    "Echo",
+    "Exchange",
+    "FaultyServer",
+    "Gate",
+    "GoAway",
+    "HalfBody",
+    "HalfHead",
+    "Headers",
+    "Held",
+    "HpackBomb",
+    "InTurn",
+    "Interim",
+    "Never",
+    "OnHead",
+    "Pause",
+    "Quota",
+    "Raw",
+    "Received",
+    "Reset",
+    "Settings",
+    "Sometimes",
+    "Stream",
+    "StreamReset",
+    "Upgrade",
+]

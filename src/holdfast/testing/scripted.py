@@ -1,0 +1,213 @@
+"""What does my client send, and how does it take what comes back? A transport that plays a script.
+
+No socket and, with a `VirtualClock`, no waiting: the far side of a test as a list of expectations and replies.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Generic, TypeAlias
+
+from holdfast._wire import Family, Q, R
+from holdfast.clock import Clock, SystemClock
+
+__all__ = ["Expect", "Fails", "Hangs", "Reply", "ScriptMismatch", "ScriptedTransport", "Sent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response, ``delay`` seconds after the request. ``body`` in several chunks comes as a stream."""
+
+    status: int = 200
+    _: KW_ONLY
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes | tuple[bytes, ...] = b""
+    delay: float = 0.0
+    every: float = 0.0  # seconds before each chunk
+    then: Fails | Hangs | None = None  # how a body ends that does not end well
+
+
+@dataclass(frozen=True, slots=True)
+class Fails:
+    """An exception of the family, by its name (``"ReadTimeout"``), ``delay`` seconds after the request."""
+
+    error: str
+    _: KW_ONLY
+    delay: float = 0.0
+    message: str = "scripted"
+
+
+@dataclass(frozen=True, slots=True)
+class Hangs:
+    """No answer, ever: until a timeout or a cancellation."""
+
+
+Answer: TypeAlias = Reply | Fails | Hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """The request that must come next, and its answer. ``path`` is compared with the path and query."""
+
+    method: str
+    path: str
+    answer: Answer
+    _: KW_ONLY
+    headers: Mapping[str, str] = field(
+        default_factory=dict[str, str]
+    )  # must be there with these values; others may be too
+
+
+Step: TypeAlias = Answer | Expect
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that arrived: ``at`` is in the clock's monotonic seconds."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class ScriptMismatch(AssertionError):
+    """A request came that the script does not have here. The message shows the difference."""
+
+
+class ScriptedTransport(Generic[Q, R]):
+    """An inner transport that answers step by step; the last step may be repeated with ``repeat_last``.
+
+    ``family`` is ``holdfast.httpx.FAMILY`` or ``holdfast.httpx2.FAMILY``. A step is an answer to whatever
+    comes, or an `Expect`; a function of (number of the request from 1, request) may stand for the whole script.
+    A mismatch raises `ScriptMismatch`, which no retry swallows; `assert_done` tells of steps that never came.
+    One event loop at a time; a cancelled request counts as sent.
+
+    >>> from holdfast.httpx import FAMILY
+    >>> script = ScriptedTransport(FAMILY, [Expect("GET", "/users/1", Reply(503)), Reply(200, body=b"{}")])
+    >>> script.sent
+    []
+    """
+
+    def __init__(
+        self,
+        family: Family[Q, R],
+        script: Iterable[Step] | Callable[[int, Q], Answer],
+        *,
+        clock: Clock | None = None,
+        repeat_last: bool = False,
+    ) -> None:
+        self._family = family
+        self._clock = SystemClock() if clock is None else clock
+        self._choose = script if callable(script) else None
+        self._steps: list[Step] = [] if callable(script) else list(script)
+        self._repeat_last = repeat_last
+        self.sent: list[Sent] = []
+        self.in_flight = 0
+        self.peak_in_flight = 0
+        self.closed = False
+
+    async def handle_async_request(self, request: Q) -> R:
+        sent = Sent(request.method, request.url.raw_path.decode(), tuple(request.headers.raw), self._clock.monotonic())
+        self.sent.append(sent)
+        answer = self._answer(sent, request)
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        try:
+            return await self._play(answer, request)
+        finally:
+            self.in_flight -= 1
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+    def assert_done(self) -> None:
+        """Raise `ScriptMismatch` if steps of the script were never asked for."""
+        left = self._steps[len(self.sent) :]
+        if left:
+            raise ScriptMismatch(f"{len(left)} steps of the script never came; the next is {left[0]!r}")
+
+    def _answer(self, sent: Sent, request: Q) -> Answer:
+        number = len(self.sent)
+        if self._choose is not None:
+            return self._choose(number, request)
+        if number > len(self._steps) and not (self._repeat_last and self._steps):
+            raise ScriptMismatch(f"request {number} is one more than the script has: {sent}")
+        step = self._steps[min(number, len(self._steps)) - 1]
+        if not isinstance(step, Expect):
+            return step
+        _compare(step, sent, number)
+        return step.answer
+
+    async def _play(self, answer: Answer, request: Q) -> R:
+        if isinstance(answer, Hangs):
+            await self._clock.sleep(math.inf)
+            raise AssertionError("an endless sleep ended")
+        if answer.delay:
+            await self._clock.sleep(answer.delay)
+        if isinstance(answer, Fails):
+            raise _error(self._family, answer, request)
+        chunks = (answer.body,) if isinstance(answer.body, bytes) else answer.body
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        response = self._family.response(request, answer.status, headers, b"")
+        self._family.rebody(response, (), rest=_ScriptedBody(self._family, answer, chunks, self._clock, request))
+        return response
+
+
+class _ScriptedBody(Generic[Q, R]):
+    def __init__(self, family: Family[Q, R], reply: Reply, chunks: tuple[bytes, ...], clock: Clock, request: Q) -> None:
+        self._family = family
+        self._reply = reply
+        self._chunks = iter(chunks)
+        self._clock = clock
+        self._request = request
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            if self._reply.every:
+                await self._clock.sleep(self._reply.every)
+            return chunk
+        if isinstance(self._reply.then, Fails):
+            if self._reply.then.delay:
+                await self._clock.sleep(self._reply.then.delay)
+            raise _error(self._family, self._reply.then, self._request)
+        if isinstance(self._reply.then, Hangs):
+            await self._clock.sleep(math.inf)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._chunks = iter(())
+
+
+def _error(family: Family[Any, Any], fails: Fails, request: object) -> Exception:
+    kind: type[Exception] = getattr(sys.modules[family.name], fails.error)
+    error = kind(fails.message)
+    vars(error)["_request"] = request  # as the client's own errors carry it
+    return error
+
+
+def _compare(step: Expect, sent: Sent, number: int) -> None:
+    wanted = [
+        f"{step.method} {step.path}",
+        *sorted(f"{name.lower()}: {step.headers[name]}" for name in step.headers),
+    ]
+    names = {name.lower() for name in step.headers}
+    carried = sorted(
+        f"{name.decode().lower()}: {value.decode('latin-1')}"
+        for name, value in sent.headers
+        if name.decode().lower() in names
+    )
+    came = [str(sent), *carried]
+    if wanted != came:
+        difference = "\n".join(difflib.ndiff(wanted, came))
+        raise ScriptMismatch(f"request {number} is not what the script has (- expected, + came):\n{difference}")

@@ -1,0 +1,1 @@
+"""The tests of holdfast; a package so that `from tests.support import ...` means ours."""

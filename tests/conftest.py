@@ -1,0 +1,100 @@
+"""Both event loops, both families, hypothesis profiles, and a guard that keeps every test on this machine."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+import re
+import sys
+from importlib import util
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.support import FAMILY_NAMES, FamilyModules
+
+CORE = Path(__file__).parent / "core"
+BUILT_ON = {
+    "httpx": ("httpx", "httpcore", "holdfast.httpx", "pytest_httpx", "respx"),
+    "httpx2": (
+        "httpx2",
+        "httpcore2",
+        "holdfast.httpx2",
+        "anthropic",
+        "openai",
+        "fastapi.testclient",
+        "starlette.testclient",
+    ),
+}
+IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+# No deadline: shared machines stall. In CI the same examples every time, so that red means the change.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if IN_CI else "dev")
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop of each async test: both, one after the other."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(params=FAMILY_NAMES)
+def family(request: pytest.FixtureRequest) -> FamilyModules:
+    """httpx and httpx2, one after the other."""
+    return modules_of(request.param)
+
+
+def modules_of(name: str) -> FamilyModules:
+    """The modules of one family; skips only where its package is not installed and nobody requires it."""
+    if util.find_spec(name) is None and name not in required_families():
+        pytest.skip(f"{name} is not installed here")
+    return FamilyModules(name, importlib.import_module(name), importlib.import_module(f"holdfast.{name}"))
+
+
+def required_families() -> frozenset[str]:
+    """Families that must be there: named by HOLDFAST_REQUIRE_FAMILIES (commas between), in CI all."""
+    stated = os.environ.get("HOLDFAST_REQUIRE_FAMILIES", ",".join(FAMILY_NAMES) if IN_CI else "")
+    return frozenset(filter(None, stated.split(",")))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where a family is absent on purpose, passes over the files that cannot even be imported without it."""
+    if collection_path.suffix == ".py" and any(
+        imports_family(collection_path, name)
+        for name in FAMILY_NAMES
+        if util.find_spec(name) is None and name not in required_families()
+    ):
+        return True
+    return None  # pytest's own rules go on
+
+
+def imports_family(path: Path, name: str) -> bool:
+    """Whether a test file imports a family, or a package that is built on it, as soon as it is read."""
+    modules = "|".join(map(re.escape, BUILT_ON[name]))
+    return re.search(rf"^(?:import|from) +(?:{modules})\b", path.read_text("utf-8"), re.MULTILINE) is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if CORE in item.path.parents:
+            item.add_marker(pytest.mark.smoke)
+
+
+def refuse_to_leave_this_machine(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: a connection to any address but a loopback one is a mistake in a test."""
+    if event != "socket.connect":
+        return
+    _, address = arguments
+    if not isinstance(address, tuple):
+        return  # a Unix socket
+    host = str(address[0]).partition("%")[0]
+    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        raise RuntimeError(f"a test tried to reach {host}; tests talk to loopback addresses alone")
+
+
+sys.addaudithook(refuse_to_leave_this_machine)

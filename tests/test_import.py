@@ -1,0 +1,134 @@
+"""What an import brings along: nothing unasked for, nothing undeclared, nothing over the network."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import util
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+SOURCE: Final = ROOT / "src" / "holdfast"
+# Each dependency's distribution and module have one name. An extra is imported when used, not before.
+DECLARED: Final = frozenset(
+    re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+) - {"httpx"}
+MAY_IMPORT_BESIDES: Final = {
+    "httpx.py": frozenset({"httpx", "httpcore"}),
+    "httpx2.py": frozenset({"httpx2", "httpcore2"}),
+    "testing/faulty/h2.py": frozenset({"h2"}),  # itself imported only by an origin that is to speak HTTP/2
+}
+
+# Prints the top-level modules that importing the named ones adds, and any use of a socket on the way.
+PROBE: Final = """
+import importlib, json, sys
+reached = []
+def watch(event, _):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        reached.append(event)
+sys.addaudithook(watch)
+before = set(sys.modules)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps({"modules": sorted(set(sys.modules) - before), "reached": reached}))
+"""
+
+FAMILY_OF: Final = {"holdfast.httpx": "httpx", "holdfast.httpx2": "httpx2"}
+
+
+@cache
+def imported_by(*names: str) -> frozenset[str]:
+    """The modules that a fresh interpreter loads for these."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE, *names], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["reached"] == [], f"importing {names} used the network"
+    return frozenset(answer["modules"])
+
+
+def all_modules() -> list[str]:
+    """Every module of ours that can be imported here; a family's only where its package is."""
+    found = ["holdfast", *(info.name for info in pkgutil.walk_packages([str(SOURCE)], "holdfast."))]
+    return [
+        name
+        for name in found
+        if not name.endswith("__main__") and (name not in FAMILY_OF or util.find_spec(FAMILY_OF[name]))
+    ]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        (
+            "holdfast",
+            {"httpx", "httpx2", "httpcore", "httpcore2", "tenacity", "aiolimiter", "trio", "asyncio"},
+        ),
+        ("holdfast.errors", {"httpx", "httpx2", "tenacity", "anyio"}),
+        ("holdfast.testing", {"httpx", "httpx2", "tenacity", "h2", "trio", "hypothesis", "pytest"}),
+        ("holdfast.httpx", {"httpx2", "httpcore2", "tenacity", "aiolimiter", "trio", "h2", "sqlite3"}),
+        ("holdfast.httpx2", {"httpx", "httpcore", "tenacity", "aiolimiter", "trio", "h2", "sqlite3"}),
+    ],
+)
+def test_an_import_brings_only_what_was_asked_for(module: str, absent: set[str]) -> None:
+    if module in FAMILY_OF and util.find_spec(FAMILY_OF[module]) is None:
+        pytest.skip(f"{FAMILY_OF[module]} is not installed here")
+    assert imported_by(module) & absent == set()
+
+
+@pytest.mark.smoke
+def test_importing_all_of_it_reaches_no_network() -> None:
+    assert "holdfast" in imported_by(*all_modules())
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_a_module_imports_only_declared_dependencies(path: Path) -> None:
+    own = MAY_IMPORT_BESIDES.get(path.relative_to(SOURCE).as_posix(), frozenset())
+    allowed = DECLARED | own | sys.stdlib_module_names | {"holdfast"}
+    assert set(imported_at_once(ast.parse(path.read_text("utf-8")))) <= allowed
+
+
+def imported_at_once(node: ast.AST) -> Iterator[str]:
+    """Top-level names of the modules that running a source imports, whatever is called later."""
+    match node:
+        case ast.Import(names):
+            yield from (alias.name.partition(".")[0] for alias in names)
+        case ast.ImportFrom(module=str(source), level=0):
+            yield source.partition(".")[0]
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            return
+        case ast.If(test=ast.Name("TYPE_CHECKING")):
+            for statement in node.orelse:
+                yield from imported_at_once(statement)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from imported_at_once(child)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import a.b, c", {"a", "c"}),
+        ("from a.b import c", {"a"}),
+        ("from . import a", set()),
+        ("try:\n    import a\nexcept ImportError:\n    import b", {"a", "b"}),
+        ("if TYPE_CHECKING:\n    import a\nelse:\n    import b", {"b"}),
+        ("class A:\n    import a\n    def b(self):\n        import c", {"a"}),
+    ],
+)
+def test_the_reader_sees_what_runs_at_import(source: str, found: set[str]) -> None:
+    assert set(imported_at_once(ast.parse(source))) == found
