@@ -24,6 +24,8 @@ from typing import Any, Final
 
 import pytest
 
+import holdfast
+
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE: Final = re.compile(
@@ -73,6 +75,12 @@ def run_page(text: str, page: str) -> dict[str, Any]:
     return namespace
 
 
+def settings_of(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """By class, what a page of tables gives as default of each setting; in code font, it is an expression."""
+    for section in text.split("\n## `")[1:]:
+        yield section.partition("`")[0], dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
+
+
 def modules() -> list[str]:
     source = ROOT / "src" / "holdfast"
     found = ["holdfast", *(info.name for info in pkgutil.walk_packages([str(source)], "holdfast."))]
@@ -96,6 +104,19 @@ def test_each_relative_link_leads_to_a_file(page: Path) -> None:
     targets = [found["target"].partition("#")[0] for found in LINK.finditer(text)]
     lost = [target for target in targets if target and "://" not in target and not (page.parent / target).exists()]
     assert lost == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [pytest.param(name, rows, id=name) for name, rows in settings_of((ROOT / "docs/settings.md").read_text("utf-8"))],
+)
+def test_each_setting_is_listed_with_its_default(name: str, rows: dict[str, str]) -> None:
+    transport = importlib.import_module("holdfast.httpx").ResilientTransport
+    names = {"ResilientTransport": transport, **{known: getattr(holdfast, known) for known in holdfast.__all__}}
+    parameters = inspect.signature(names[name]).parameters
+    assert sorted(rows) == sorted(parameters.keys() - {"_"})
+    stated = {field: eval(text[1:-1], names) for field, text in rows.items() if text.startswith("`")}
+    assert stated == {field: parameters[field].default for field in stated}
 
 
 @pytest.mark.parametrize("name", modules())

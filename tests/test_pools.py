@@ -521,7 +521,9 @@ async def test_without_a_way_to_look_for_unread_bytes_it_warns_once_and_goes_on(
     family: FamilyModules,
 ) -> None:
     class Foreign:
-        """A stream that keeps its connection somewhere else."""
+        """A stream of a connection that is kept somewhere else."""
+
+        __module__ = "httpcore"
 
     leftover._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match="nobody asked for"):

@@ -13,6 +13,7 @@ import tenacity
 import holdfast
 from holdfast import DecorrelatedJitter, EqualJitter, FullJitter, ProportionalJitter, Retry, RetryBudget
 from holdfast.testing import Fails, Hangs, Reply, ScriptMismatch
+from holdfast.testing.scripted import Step
 from tests.scripting import URL, stage
 from tests.support import FamilyModules
 
@@ -166,7 +167,7 @@ async def test_the_last_response_is_handed_back_open_and_readable(family: Family
 
 
 async def test_the_last_exception_is_handed_back_as_it_is(family: FamilyModules) -> None:
-    script = [Reply(503), Fails("ConnectError"), Fails("ReadTimeout", message="the third")]
+    script: list[Step] = [Reply(503), Fails("ConnectError"), Fails("ReadTimeout", message="the third")]
     async with stage(family, script, retry=QUICK, **ALONE) as on:
         with pytest.raises(family.http.ReadTimeout, match="the third") as caught:
             await on.client.get(URL)
@@ -492,3 +493,19 @@ async def test_a_script_mismatch_is_no_transport_error(family: FamilyModules) ->
 def test_settings_are_checked_where_they_are_made(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Retry(**settings)
+
+
+async def test_closing_ends_a_backoff_with_the_last_real_answer(family: FamilyModules) -> None:
+    waiting = Retry(wait_throttled=tenacity.wait_fixed(20))
+    async with stage(family, [Reply(503, body=b"busy")], retry=waiting, jump=False, **ALONE) as on:
+        answers: list[Any] = []
+
+        async def call() -> None:
+            answers.append(await on.client.get(URL))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await on.clock.advance(5.0)
+            await on.client._transport.aclose()
+        assert (answers[0].content, holdfast.history(answers[0]).reason) == (b"busy", "closed")
+        assert on.clock.monotonic() == 5.0

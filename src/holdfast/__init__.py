@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from holdfast.errors import Unsupported as Unsupported
     from holdfast.pipeline import Pipeline as Pipeline
 
-    # CACHE
+    from holdfast.policies.cache import Cache as Cache
     from holdfast.policies.concurrency import ConcurrencyLimit as ConcurrencyLimit
     from holdfast.stores.memory import MemoryStore as MemoryStore
 
@@ -63,7 +63,7 @@ _MODULES = {
         "Unsupported",
     ),
     "pipeline": ("Pipeline",),
-    # CACHE2
+    "policies.cache": ("Cache",),
     "policies.concurrency": ("ConcurrencyLimit",),
     "stores.memory": ("MemoryStore",),
 }

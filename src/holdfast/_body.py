@@ -1,13 +1,13 @@
 """A response's body on its way to the caller, and who is told when it ends.
 
 A permit, a circuit, a pool and a cache all need to know when and how a body ended. They watch one
-`Body` instead of wrapping the stream once each. It never reads ahead.
+`Body` instead of wrapping the stream once each. It never reads ahead, unless it is told to `load`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import anyio
@@ -28,6 +28,7 @@ class Stream(Protocol):
 
 
 S = TypeVar("S", bound=Stream)
+_NOTHING: Iterator[bytes] = iter(())
 
 
 class Guard(Protocol):
@@ -74,20 +75,49 @@ class Body:
         else:
             self._watchers.append(watcher)
 
+    async def load(self, limit: int | None) -> None:
+        """Read it into memory, but not beyond the chunk that passes ``limit`` bytes (None: to its end).
+
+        What was read stays to be read, and the rest follows it from the wire. Fails like any read.
+        """
+        if self._rest is None:
+            return
+        chunks, size = list(self._chunks), 0
+        if self._reading is None:
+            self._reading = self._rest.__aiter__()
+        try:
+            async for chunk in self._reading if self.guard is None else self:
+                chunks.append(chunk)
+                size += len(chunk)
+                if limit is not None and size > limit:
+                    break
+            else:
+                self._complete = True
+        except BaseException as error:
+            if self._rest is not None:
+                await self._end(error)
+            raise
+        self._chunks = iter(chunks)
+        if self._complete:
+            await self._end(None)
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
         for chunk in self._chunks:
             return chunk
-        if self._rest is None or self._complete:
+        reading = self._reading
+        if reading is None:
+            if self._rest is None:
+                raise StopAsyncIteration
+            reading = self._reading = self._rest.__aiter__()
+        elif self._complete:
             raise StopAsyncIteration
-        if self._reading is None:
-            self._reading = self._rest.__aiter__()
         try:
             if self.guard is None:
-                return await self._reading.__anext__()
-            return await self.guard.next(self._reading)
+                return await reading.__anext__()
+            return await self.guard.next(reading)
         except StopAsyncIteration:
             self._complete = True
             raise
@@ -97,9 +127,18 @@ class Body:
 
     async def aclose(self) -> None:
         """Close the stream below; it is closed to the end even when cancelled. Safe to call again."""
-        self._chunks = iter(())
-        if self._rest is not None:
+        self._chunks = _NOTHING
+        rest = self._rest
+        if rest is None:
+            return
+        if not self._complete:
             await self._end(None)
+            return
+        self._rest = self._reading = None
+        try:
+            await rest.aclose()
+        finally:
+            self._tell(None)
 
     async def _end(self, error: BaseException | None) -> None:
         rest, self._rest = self._rest, None

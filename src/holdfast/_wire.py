@@ -102,12 +102,13 @@ class Family(ABC, Generic[Q, R]):
     ``name`` is the module's name. ``grace`` is how many seconds later than the timeouts in the request's
     extensions a cancel scope may fire: 0.25 where cancelling a request damages the connection pool (httpx
     0.28.1, encode/httpcore#1093), 0 where it does not. ``transport_error`` is the base class of all
-    that an inner transport raises about the exchange itself.
+    that an inner transport raises about the exchange itself, ``timeout_error`` that of its timeouts.
     """
 
     name: str
     grace: float
     transport_error: type[Exception]
+    timeout_error: type[Exception]
 
     @abstractmethod
     def fault(self, error: Exception) -> Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -15,7 +16,11 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 def origin_of(url: URLLike) -> str:
     """``scheme://host:port``, the port always there: the default key of circuits, limits and budgets."""
-    scheme, host, port = url.scheme, url.host, url.port
+    return _origin(url.scheme, url.host, url.port)
+
+
+@lru_cache(1024)
+def _origin(scheme: str, host: str, port: int | None) -> str:
     if ":" in host:
         host = f"[{host}]"
     return f"{scheme}://{host}:{_PORTS.get(scheme) if port is None else port}"

@@ -187,8 +187,8 @@ class Call:
     deadline: float | None
     total: float | None
     key: str
-    owner: object = None  # the bound pipeline that made this record
-    given: dict[str, Any] = field(default_factory=dict[str, Any])  # the request's extensions as they came
+    owner: object = None  # the transport whose pipeline made this record
+    given: dict[str, Any] | None = None  # the request's extensions as they came
     sends_again: bool = False  # the pipeline retries
     sends: int = 0
     queued: bool = False
@@ -196,8 +196,9 @@ class Call:
     single: bool = False  # a layer above sends again already, so this one does not
     full_attempt: bool = True  # this attempt had its whole attempt timeout, not what a deadline left of it
     retry_wait: float = 0.0
-    attempts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    waits: dict[str, float] = field(default_factory=dict[str, float])
+    # Functions, because calling ``list[...]`` itself costs ten times as much.
+    attempts: list[dict[str, Any]] = field(default_factory=lambda: [])
+    waits: dict[str, float] = field(default_factory=lambda: {})
     source: str | None = "origin"
     cache: str | None = None
     reason: str | None = None

@@ -6,6 +6,7 @@ The one module that imports it. The other family's module is this file with anot
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
@@ -125,32 +126,41 @@ class _CappedResponse(httpx2.Response):
                 raise _too_large(self.max_body_bytes, self.request)
             yield chunk
 
-    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        size = 0
-        async for chunk in super().aiter_raw(chunk_size):
-            size += len(chunk)
-            if size > self.max_body_bytes:
-                await self.aclose()
-                raise _too_large(self.max_body_bytes, self.request)
-            yield chunk
-
 
 def _too_large(limit: int, request: httpx2.Request) -> Exception:
     message = f"the body of {request.method} {request.url.host} passed max_body_bytes={limit}; nothing was kept"
     return FAMILY.refusal(errors.BodyTooLarge(message, limit=limit), request)
 
 
-class _Pieces(httpx2.AsyncByteStream):
-    """Hands an encoded body on in small pieces, so that what a decoder makes of one stays bounded."""
+class _Metered(httpx2.AsyncByteStream):
+    """A body under a cap: counts what the wire brings, and hands it on in pieces whose decoding stays bounded.
 
-    def __init__(self, stream: _body.Stream, size: int) -> None:
+    Not a generator, because trio warns of one that is left half-way.
+    """
+
+    def __init__(self, stream: _body.Stream, limit: int, piece: int, request: httpx2.Request) -> None:
         self._stream = stream
-        self._size = size
+        self._limit = limit
+        self._piece = piece
+        self._request = request
+        self._size = 0
+        self._chunk = b""
+        self._at = 0
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            for start in range(0, len(chunk), self._size):
-                yield chunk[start : start + self._size]
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._chunks = self._stream.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._at >= len(self._chunk):
+            self._chunk, self._at = await self._chunks.__anext__(), 0
+            self._size += len(self._chunk)
+            if self._size > self._limit:
+                await self._stream.aclose()
+                raise _too_large(self._limit, self._request)
+        at = self._at
+        self._at += self._piece
+        return self._chunk[at : self._at]
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -162,6 +172,7 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
     name = "httpx2"
     grace = grace(httpx2.__name__, httpx2.__version__)
     transport_error = httpx2.TransportError
+    timeout_error = httpx2.TimeoutException
 
     def fault(self, error: Exception) -> Fault:
         if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)):
@@ -239,16 +250,14 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
     def capped(self, response: httpx2.Response, limit: int, request: httpx2.Request) -> httpx2.Response:
         stream: Any = response.stream
         encodings = response.headers.get_list("content-encoding", split_commas=True)
-        if encodings:
-            piece = bounded_decoders(httpx2.__name__, httpx2.__version__, encodings)
-            if piece is None:
-                coding = ", ".join(encodings)
-                raise self.undecodable(f"max_body_bytes cannot be kept while decoding {coding!r} here", request)
-            stream = _Stream((), _Pieces(stream, piece))
+        piece = bounded_decoders(httpx2.__name__, httpx2.__version__, encodings) if encodings else sys.maxsize
+        if piece is None:
+            coding = ", ".join(encodings)
+            raise self.undecodable(f"max_body_bytes cannot be kept while decoding {coding!r} here", request)
         capped = _CappedResponse(
             response.status_code,
             headers=response.headers,
-            stream=stream,
+            stream=_Stream((), _Metered(stream, limit, piece, request)),
             extensions=response.extensions,
             request=request,
         )

@@ -22,18 +22,21 @@ from holdfast.core.bucket import RateLimit
 from holdfast.core.budget import RetryBudget
 from holdfast.core.buffering import Auto
 from holdfast.core.retry import Retry
-from holdfast.errors import InvalidOption
+from holdfast.errors import InvalidOption, Refused
 from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
 from holdfast.policies.breaker import Circuits
 from holdfast.policies.buffer import BodyBuffer
+from holdfast.policies.cache import Cache, Caching
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
 from holdfast.policies.rate_limit import RateLimiter
 from holdfast.policies.retry import Retries
 from holdfast.policies.timeout import AttemptTimeout, deadline_exceeded
+from holdfast.stores.memory import MemoryStore
 
 __all__ = ["Pipeline"]
 
 _ATTEMPT_TIMEOUT = 10.0
+_SLACK = 0.005  # a timer may fire this much before its time
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AUTH_CHALLENGES = frozenset({401, 407})
 
@@ -67,6 +70,7 @@ class Pipeline:
         breaker: CircuitBreaker | None = CircuitBreaker(),
         rate_limit: RateLimit | None = None,
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
+        cache: Cache | None = None,
         hooks: Sequence[AttemptHook] = (),
         deadline: float | None = 30.0,
         attempt_timeout: float | None = _ATTEMPT_TIMEOUT,
@@ -102,13 +106,19 @@ class Pipeline:
         )
         self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
         self._limiter = None if rate_limit is None else RateLimiter(rate_limit, clock=clock)
+        self._caching = (
+            None
+            if cache is None
+            else Caching(cache, MemoryStore() if cache.store is None else cache.store, clock=clock, signed=bool(hooks))
+        )
         layers: list[Middleware | None] = [
+            self._caching,
             self._retries,
             self._circuits,
             self._concurrency,
             self._limiter,
             AttemptTimeout(attempt_timeout, clock=clock, covers_body=deadline_covers_body),
-            BodyBuffer(buffer_body),
+            BodyBuffer(buffer_body, max_body_bytes),
             AttemptHooks(hooks) if hooks else None,
         ]
         self._layers: tuple[Middleware, ...] = tuple(layer for layer in layers if layer is not None)
@@ -136,6 +146,16 @@ class Pipeline:
             raise ValueError("this pipeline has no circuit breaker (breaker=None)")
         return self._circuits
 
+    async def purge(self, *, url: str) -> int:
+        """Remove what is stored of ``url``, for every user and variant; how many answers there were.
+
+        An answer that is on its way is not stored either. Raises ValueError without a cache, or for a URL that
+        is not absolute. A store in trouble raises nothing: it is not asked for that URL until the purge is done.
+        """
+        if self._caching is None:
+            raise ValueError("this pipeline has no cache (cache=None)")
+        return await self._caching.purge(url=url)
+
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
         for layer in reversed(self._layers):
@@ -160,11 +180,15 @@ class Pipeline:
         for name, by_key in parts:
             for key, value in by_key.items():
                 origins.setdefault(key, {})[name] = value
-        return {"origins": origins}
+        if self._caching is None:
+            return {"origins": origins}
+        return {"origins": origins, "cache": self._caching.snapshot()}
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None:
-        """Send away the calls of one transport that stand in a queue; each raises an error of its own."""
-        for queue in (self._concurrency, self._limiter, self._circuits):
+        """End the waits of one transport's calls: those in a queue raise an error of their own, those in a backoff
+        hand back their last real outcome.
+        """
+        for queue in (self._caching, self._retries, self._concurrency, self._limiter, self._circuits):
             if queue is not None:
                 queue.dismiss(make_error, owner)
 
@@ -186,11 +210,11 @@ class _Entry:
             given = request.extensions
             running: Call | None = given.get(CALL)
             if running is not None and running.owner is owner:
-                # The same Request object is on its way already, from another task: what it carries is that call's.
-                given, running = running.given, None
+                # The same Request object is on its way already, from another task: this call takes a copy of it.
+                given, running, request = running.given, None, family.fresh_attempt(request)
             now = monotonic()
-            call = self._call(request, given, running, now, family)
-            call.owner, call.given, call.sends_again = owner, given, sends_again
+            call = self._call(request, given, running, now, family, owner)
+            call.sends_again = sends_again
             request.extensions = {**given, CALL: call}
             try:
                 if call.deadline is not None and call.deadline <= now:
@@ -200,10 +224,14 @@ class _Entry:
                     response = await _capped(response, limit, request, family)
             except BaseException as error:
                 request.extensions = _unstamped(given)
-                if isinstance(error, Exception):
-                    _attach(error, call, monotonic() - now)
-                raise
-            if call.deadline is not None and _goes_on(response):
+                if not isinstance(error, Exception):
+                    raise
+                late = _late(error, call, monotonic(), family, request)
+                _attach(late or error, call, monotonic() - now)
+                if late is None:
+                    raise
+                raise late from error
+            if response.status_code >= 300 and call.deadline is not None and _goes_on(response):
                 request.extensions = {**given, DEADLINE: Stamp(call.deadline, call.total, monotonic())}
             else:
                 request.extensions = _unstamped(given)
@@ -212,17 +240,21 @@ class _Entry:
 
         return handle
 
-    def _call(self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R]) -> Call:
+    def _call(
+        self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R], owner: object
+    ) -> Call:
         options = DEFAULT_OPTIONS if OPTIONS not in given else _options(given, request, family)
         total = options.deadline if options.deadline is not None else self._deadline
         deadline = None if total is None else now + total
-        stamp: Stamp | None = given.get(DEADLINE)
-        if stamp is not None and not stamp.stale(now) and (deadline is None or stamp.deadline < deadline):
-            deadline, total = stamp.deadline, stamp.total
+        if DEADLINE in given:
+            stamp: Stamp = given[DEADLINE]
+            if not stamp.stale(now) and (deadline is None or stamp.deadline < deadline):
+                deadline, total = stamp.deadline, stamp.total
         if outer is not None and outer.deadline is not None and (deadline is None or outer.deadline < deadline):
             deadline, total = outer.deadline, outer.total
-        call = Call(options, now, deadline, total, options.key or origin_of(request.url))
-        call.single = outer is not None and (outer.sends_again or outer.single)
+        call = Call(options, now, deadline, total, options.key or origin_of(request.url), owner, given)
+        if outer is not None:
+            call.single = outer.sends_again or outer.single
         return call
 
 
@@ -239,6 +271,16 @@ async def _capped(response: R, limit: int, request: Q, family: Family[Q, R]) -> 
     except BaseException:
         await response.aclose()
         raise
+
+
+def _late(error: Exception, call: Call, now: float, family: Family[Q, R], request: Q) -> Exception | None:
+    """`DeadlineExceeded` in place of a timeout that only came because the deadline left the attempt no more time.
+
+    Whether the timeout of the socket fires first or our scope behind it, the caller gets one and the same error.
+    """
+    if call.deadline is None or now < call.deadline - _SLACK or not isinstance(error, family.timeout_error):
+        return None
+    return None if isinstance(error, Refused) else family.refusal(deadline_exceeded(call), request)
 
 
 def _goes_on(response: ResponseLike) -> bool:

@@ -16,7 +16,7 @@ FRESH = begin(2, 0.05, 0.0)
 
 def good(ramp: Ramp, calls: int) -> Ramp:
     for _ in range(calls):
-        ramp = succeed(ramp, 0.05)
+        ramp = succeed(ramp, 0.05, ramp.limit, ramp.number)
     return ramp
 
 
@@ -58,9 +58,29 @@ def test_a_limit_that_was_too_much_is_tried_again_later_and_in_small_steps() -> 
     ramp = fail(replace(FRESH, limit=8, sure=4), 6, 0)
     calls = 0
     while ramp.limit == 5:
-        ramp, calls = succeed(ramp, 0.05), calls + 1
+        ramp, calls = succeed(ramp, 0.05, ramp.limit, ramp.number), calls + 1
     assert ramp.limit == 6
     assert calls >= 80
+
+
+def test_a_limit_that_callers_did_not_reach_is_not_known_to_hold() -> None:
+    ramp = replace(FRESH, limit=8, sure=4, step=8)
+    for _ in range(20):
+        ramp = succeed(ramp, 0.05, 7, ramp.number)
+    assert (ramp.limit, ramp.sure) == (8, 4)
+
+
+def test_one_good_round_beyond_a_limit_that_was_found_does_not_make_it_sure() -> None:
+    ramp = good(replace(FRESH, limit=9, sure=8, step=2), 9)
+    assert (ramp.limit, ramp.sure) == (11, 8)
+
+
+def test_failures_that_go_on_take_a_limit_down_that_was_held_to_be_sure() -> None:
+    ramp, calls = replace(FRESH, limit=8, sure=8), 0
+    while ramp.limit == 8:
+        calls += 1
+        ramp = fail(ramp, 8, ramp.number) if calls % 4 == 0 else succeed(ramp, 0.05, 8, ramp.number)
+    assert (ramp.limit, ramp.sure, calls) == (6, 6, 16)
 
 
 @pytest.mark.parametrize(("limit", "seconds", "gap"), [(2, 0.05, 0.0175), (8, 0.05, 0.004375), (2, 60.0, 0.025)])
@@ -76,7 +96,7 @@ def test_starts_are_spread_over_a_calls_time(limit: int, seconds: float, gap: fl
 def test_the_ramp_ends_when_nobody_waits_or_its_time_is_over(waiting: int, later: float, closes: bool) -> None:
     settings = CircuitBreaker()
     permit = Permit(3, 0, 0.0, 10.0, 1, 0)
-    state = Ramping(3, 0.0, 1, 0.0, succeed(FRESH, 0.05), (permit,), 1)
+    state = Ramping(3, 0.0, 1, 0.0, succeed(FRESH, 0.05, 1, 0), (permit,), 1)
     verdict = Verdict(Outcome.SUCCESS, later, waiting=waiting)
     assert isinstance(record(state, settings, permit, verdict, lambda: 0.5), Closed) is closes
 

@@ -227,9 +227,9 @@ def _after_step(
             if ramp.run >= settings.ramp_failures:
                 return _opened(state, state.openings, settings, verdict, random)
         case Outcome.SUCCESS | Outcome.HEAD:
-            ramp = succeed(ramp, now - permit.started)
-            nobody_waits = ramp.limit > state.ramp.limit and verdict.waiting == 0
-            if nobody_waits or now - state.began >= settings.ramp_for:
+            ramp = succeed(ramp, now - permit.started, permit.level, permit.round)
+            good_round = ramp.number > state.ramp.number and ramp.calm == 0
+            if (good_round and verdict.waiting == 0) or now - state.began >= settings.ramp_for:
                 return closed(settings, state.generation + 1)
         case Outcome.COMPLETED | Outcome.IGNORED:
             pass

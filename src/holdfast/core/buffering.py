@@ -7,8 +7,7 @@ circuit sees it. Small bodies are therefore read inside the attempt; streams pas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = ["Auto", "BodyHead", "buffer_limit", "is_stream", "read_head"]
 
@@ -21,8 +20,7 @@ _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl",
 _EMPTY_STATUSES = frozenset({204, 205, 304})
 
 
-@dataclass(frozen=True, slots=True)
-class BodyHead:
+class BodyHead(NamedTuple):
     """The header fields that describe a body. ``length`` is None if it is not declared, or declared badly."""
 
     length: int | None = None

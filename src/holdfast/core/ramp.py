@@ -28,10 +28,11 @@ _LONGEST_PACE = 0.025
 class Ramp:
     """Where the ramp stands. A round is as many verdicts as its limit; ``number`` counts them.
 
-    ``limit``: calls on the wire at once. ``sure``: the last limit whose round went well. ``step``: by how
+    ``limit``: calls on the wire at once. ``sure``: the last limit that is known to hold. ``step``: by how
     much the limit grows after a good round. ``calm``: successes still to see before it grows. ``good`` and
-    ``bad``: verdicts of this round. ``run``: failures in a row. ``seconds``: how long a good call takes
-    (smoothed). ``started``: when the last call started.
+    ``bad``: verdicts of this round. ``most``: how many of its good calls were on the wire at once. ``doubts``: bad
+    rounds in a row. ``run``: failures in a row. ``seconds``: how long a good call takes (smoothed). ``started``:
+    when the last call started.
     """
 
     limit: int
@@ -43,6 +44,8 @@ class Ramp:
     calm: int = 0
     good: int = 0
     bad: int = 0
+    most: int = 0
+    doubts: int = 0
     run: int = 0
 
 
@@ -60,10 +63,12 @@ def start(ramp: Ramp, now: float) -> Ramp:
     return replace(ramp, started=now)
 
 
-def succeed(ramp: Ramp, seconds: float) -> Ramp:
-    """A call that took ``seconds`` went well."""
-    after = replace(ramp, good=ramp.good + 1, run=0, calm=max(0, ramp.calm - 1), seconds=(ramp.seconds + seconds) / 2)
-    return _judge_round(after)
+def succeed(ramp: Ramp, seconds: float, level: int, number: int) -> Ramp:
+    """A call went well that took ``seconds`` and started in round ``number``, as one of ``level`` on the wire."""
+    most = max(ramp.most, level) if number == ramp.number else ramp.most
+    calm = max(0, ramp.calm - 1)
+    seconds = (ramp.seconds + seconds) / 2
+    return _judge_round(replace(ramp, good=ramp.good + 1, run=0, calm=calm, most=most, seconds=seconds))
 
 
 def fail(ramp: Ramp, level: int, number: int) -> Ramp:
@@ -85,16 +90,28 @@ def fail(ramp: Ramp, level: int, number: int) -> Ramp:
 def _judge_round(ramp: Ramp) -> Ramp:
     if ramp.good + ramp.bad < ramp.limit:
         return ramp
-    if ramp.bad > _TOLERANCE * ramp.limit:  # not so bad as to go down, and not good enough to go up
-        return _next_round(ramp, limit=ramp.limit, calm=_CALM)
-    if ramp.calm > 0:
-        return _next_round(ramp, limit=ramp.limit, sure=ramp.limit)
+    if ramp.bad > _TOLERANCE * ramp.limit:  # not so bad as to go down at once, and not good enough to go up
+        if ramp.doubts == 0:
+            return _next_round(ramp, limit=ramp.limit, calm=_CALM, doubts=1)
+        lower = ramp.limit - max(1, ramp.limit // 4)
+        return _next_round(ramp, limit=max(1, lower), sure=max(1, lower), step=1, calm=_CALM)
+    if ramp.calm > 0 or ramp.most < ramp.limit:  # a limit that callers did not reach is not known to hold
+        return _next_round(ramp, limit=ramp.limit)
+    # Beyond a limit that was found by failures one good round may be luck: the step of 1 has `_CALM` behind it, the
+    # later ones have not.
+    lucky = 1 < ramp.step < ramp.limit
     grown = ramp.limit + ramp.step
-    return _next_round(ramp, limit=grown, sure=ramp.limit, step=min(2 * ramp.step, grown))
+    return _next_round(ramp, limit=grown, sure=ramp.sure if lucky else ramp.limit, step=min(2 * ramp.step, grown))
 
 
 def _next_round(
-    ramp: Ramp, *, limit: int, sure: int | None = None, step: int | None = None, calm: int | None = None
+    ramp: Ramp,
+    *,
+    limit: int,
+    sure: int | None = None,
+    step: int | None = None,
+    calm: int | None = None,
+    doubts: int = 0,
 ) -> Ramp:
     return replace(
         ramp,
@@ -105,4 +122,6 @@ def _next_round(
         number=ramp.number + 1,
         good=0,
         bad=0,
+        most=0,
+        doubts=doubts,
     )

@@ -80,7 +80,7 @@ class Circuits:
         self.settings = settings
         self.clock = clock
         self._random = random
-        self._listener = on_transition
+        self.on_transition = on_transition
         # A circuit in any other state than closed is not in the bounded registry, so it is never evicted.
         self._idle: LRUCache[str, Circuit] = LRUCache(max_keys)
         self._busy: dict[str, Circuit] = {}
@@ -116,21 +116,23 @@ class Circuits:
                     if unasked and isinstance(error, CircuitOpen):
                         continue  # the circuit changed while this call stood in a later queue: it asks anew
                     raise
-                whole = response.is_closed or body_of(response).in_memory
-                status = response.status_code
+                body = None if response.is_closed else body_of(response)
+                whole = body is None or body.in_memory
                 if (
                     state is circuit.state
-                    and status < failure_from
-                    and whole
+                    and response.status_code < failure_from
                     and type(state) is Closed
                     and begun is None
                 ):
-                    # `Tally.success`, written out: two calls are a third of what this path may cost.
+                    # What `core.breaker.record` would do, written out: its calls cost more than all this path may.
                     tally, now = state.tally, monotonic()
-                    tally.run = 0
                     if now >= tally.window.ends_at:
                         tally.window.roll(now)
                     tally.window.calls += 1
+                    if body is None or whole:
+                        tally.run = 0
+                    else:
+                        body.watch(partial(layer.ended, circuit, permit, call))
                 else:
                     layer.answered(circuit, permit, call, response, whole, begun)
                 return response
@@ -218,11 +220,11 @@ class Circuits:
         elif isinstance(before, Closed):
             self._idle.pop(circuit.key, None)
             self._busy[circuit.key] = circuit
-        if self._listener is not None:
+        if self.on_transition is not None:
             try:
-                self._listener(circuit.key, before.name, state.name, now)
+                self.on_transition(circuit.key, before.name, state.name, now)
             except Exception:  # protects the call, which has nothing to do with who listens
-                self._listener = None
+                self.on_transition = None
                 _logger.exception("a circuit breaker's on_transition raised and is not called again")
 
 
@@ -307,7 +309,11 @@ class _Layer(Generic[Q, R]):
     def ended(self, circuit: Circuit, permit: Permit, call: Call, error: BaseException | None, complete: bool) -> None:
         """The body of a good head ended. A caller that closed it early was served well enough."""
         if error is None:
-            self._settle(circuit, permit, Outcome.COMPLETED)
+            state = circuit.state
+            if type(state) is Closed and state.permit is permit:
+                state.tally.run = 0  # all that `core.breaker.record` would do
+            else:
+                self._settle(circuit, permit, Outcome.COMPLETED)
         elif isinstance(error, Exception) and self._judge(error, call) is Outcome.FAILURE:
             self._remember(circuit, permit, copier(error))
             self._settle(circuit, permit, Outcome.CUT)

@@ -13,45 +13,32 @@ class BodyBuffer:
     """``"auto"`` reads what `core.buffering.buffer_limit` says, True everything, False nothing.
 
     A body in memory holds no connection and no permit. Errors of the read surface as the attempt's error. An
-    answer with more than five chained content encodings is refused from its head.
+    answer with more than five chained content encodings is refused from its head. ``cap`` is the pipeline's
+    ``max_body_bytes``: not even True reads more than that ahead; the rest is left to the response that counts.
     """
 
-    def __init__(self, setting: Auto) -> None:
+    def __init__(self, setting: Auto, cap: int | None = None) -> None:
         self._setting = setting
+        self._cap = cap
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        own = self._setting
+        own, cap = self._setting, self._cap
 
         async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
             response = await inner(request)
             if response.is_closed:
-                return response
-            call: Call = request.extensions[CALL]
-            asked = call.options.buffer_body
-            setting = own if asked is None else asked
-            if setting is False:
                 return response
             head = read_head(response.headers.raw)
             if head.encodings > MAX_ENCODINGS:
                 await response.aclose()
                 message = f"the answer has {head.encodings} content encodings; at most {MAX_ENCODINGS} are decoded"
                 raise family.undecodable(message, request)
+            asked = call.options.buffer_body
+            setting = own if asked is None else asked
             limit = buffer_limit(setting, head, method=request.method, status=response.status_code)
             if limit != 0:
-                await self._read(response, limit, family)
+                await family.body(response).load(cap if limit is None else limit)
             return response
 
         return handle
-
-    async def _read(self, response: R, limit: int | None, family: Family[Q, R]) -> None:
-        body = family.body(response)
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in body:
-            chunks.append(chunk)
-            size += len(chunk)
-            if limit is not None and size > limit:
-                family.rebody(response, chunks, rest=body)
-                return
-        await body.aclose()
-        family.rebody(response, chunks)

@@ -139,16 +139,16 @@ class RateLimiter:
         wants_leaky = settings.engine == "leaky" or (settings.engine is None and settings.capacity >= _LEAKY_FROM)
         self._leaky = wants_leaky and isinstance(clock, SystemClock)
         self._gates: LRUCache[str, _Gate] = LRUCache(math.inf)  # bounded by `_trim`, which looks before it drops
+        self._recent: _Gate | None = None  # an LRU look-up costs more than taking a token
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        monotonic, gates, key_of = self._clock.monotonic, self._gates, self.settings.key
+        monotonic, key_of = self._clock.monotonic, self.settings.key
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
             key = call.key if key_of is None else key_of(call.key)
-            try:
-                gate = gates[key]
-            except KeyError:
+            gate = self._recent
+            if gate is None or gate.key != key:
                 gate = self._gate(key)
             cost = call.options.cost
             place = None if gate.waiting else gate.bucket.take(cost, monotonic())
@@ -290,6 +290,7 @@ class RateLimiter:
         if gate is None:
             self._trim()
             gate = self._gates[key] = _Gate(key, self.settings, self._leaky)
+        self._recent = gate
         return gate
 
     def _trim(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
+import anyio
 from cachetools import LRUCache
 
 from holdfast._body import Body
@@ -69,6 +70,8 @@ class Retries:
         self.random = random
         self._budget_settings = budget
         self._budgets: MutableMapping[str, Budget] = LRUCache(maxsize=_KEYS)
+        self._pauses: dict[anyio.CancelScope, object] = {}
+        self._recent: tuple[str, Budget] | None = None  # an LRU look-up costs more than a deposit
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         retrying = _Retrying(self, inner, family)
@@ -103,15 +106,34 @@ class Retries:
 
     def budget(self, key: str) -> Budget:
         """The budget of a key, made on first use."""
+        if self._recent is not None and self._recent[0] == key:
+            return self._recent[1]
         budget = self._budgets.get(key)
         if budget is None:
             budget = self._budgets[key] = Budget(self._budget_settings or RetryBudget())
+        self._recent = (key, budget)
         return budget
 
     def snapshot(self) -> dict[str, float]:
         """How many retries each key has left now."""
         now = self.clock.monotonic()
         return {key: budget.balance(now) for key, budget in list(self._budgets.items())}
+
+    async def pause(self, seconds: float, owner: object) -> bool:
+        """Sleep through a backoff; False if `dismiss` ended it."""
+        with anyio.CancelScope() as scope:
+            self._pauses[scope] = owner
+            try:
+                await self.clock.sleep(seconds)
+                return True
+            finally:
+                del self._pauses[scope]
+        return False
+
+    def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
+        """End the backoffs of ``owner``'s calls: each hands back its last real outcome, for that is what it has."""
+        for scope in [scope for scope, waiting in self._pauses.items() if owner is None or waiting is owner]:
+            scope.cancel()
 
     def withdraw(self, key: str) -> bool:
         return self._budget_settings is None or self.budget(key).withdraw(self.clock.monotonic())
@@ -167,7 +189,9 @@ class _Retrying(Generic[Q, R]):
         call.retry_wait = wait
         call.waited("backoff", wait)
         try:
-            await self._shared.clock.sleep(wait)
+            if not await self._shared.pause(wait, call.owner):
+                call.reason = "closed"
+                return None
             return _Outcome(response=await self._inner(request))
         except self._family.transport_error as error:
             if not isinstance(error, Refused):

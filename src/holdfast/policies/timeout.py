@@ -26,8 +26,7 @@ class AttemptTimeout:
     The limit goes into ``request.extensions["timeout"]`` (each of connect, read, write and pool is narrowed
     to it), and a cancel scope stands behind it, ``family.grace`` later, because a read timeout is for each
     read and a dripping server never trips it. No scope is made where there is neither deadline nor timeout.
-    An attempt that the scope ended raises the family's ReadTimeout, or DeadlineExceeded if it was the
-    call's time that was over. Cancellation from outside passes through.
+    An attempt that the scope ended raises the family's ReadTimeout. Cancellation from outside passes through.
     """
 
     def __init__(self, seconds: float | None, *, clock: Clock, covers_body: Auto = "auto") -> None:
@@ -61,7 +60,7 @@ class AttemptTimeout:
                         _note(call, begun, monotonic(), response.status_code)
                         self._guard(response, request, call, family)
                         return response
-                    raise self._expired(call, request, family)
+                    raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
             except BaseException as error:
                 _note(call, begun, monotonic(), None, type(error).__name__)
                 raise
@@ -77,12 +76,6 @@ class AttemptTimeout:
         left = call.deadline - now
         call.full_attempt = seconds is not None and seconds <= left
         return seconds if seconds is not None and seconds <= left else left
-
-    def _expired(self, call: Call, request: Q, family: Family[Q, R]) -> Exception:
-        if call.full_attempt:
-            seconds = call.options.attempt_timeout or self._seconds
-            return family.timeout(f"the attempt took longer than attempt_timeout={seconds} s", request)
-        return family.refusal(deadline_exceeded(call), request)
 
     def _guard(self, response: R, request: Q, call: Call, family: Family[Q, R]) -> None:
         """Put the deadline around a body that is still on the wire, if it is to cover it."""
@@ -130,11 +123,9 @@ def deadline_exceeded(call: Call) -> DeadlineExceeded:
 def _narrowed(timeouts: Mapping[str, Any] | None, limit: float) -> dict[str, float]:
     if timeouts is None:
         return dict.fromkeys(_TIMEOUTS, limit)
-    narrowed: dict[str, float] = {}
-    for name in _TIMEOUTS:
-        seconds = timeouts.get(name)
-        narrowed[name] = limit if seconds is None or seconds > limit else seconds
-    return narrowed
+    return {
+        name: limit if (seconds := timeouts.get(name)) is None or seconds > limit else seconds for name in _TIMEOUTS
+    }
 
 
 def _note(call: Call, begun: float, now: float, status: int | None, error: str | None = None) -> None:

@@ -8,7 +8,7 @@ from holdfast.core.caching.directives import RequestDirectives, request_directiv
 from holdfast.core.caching.fields import Fields, Headers, combine
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every call, and never written to: frozen, it would cost half a microsecond more
 class Ask:
     """A request as the cache sees it: method verbatim, fields for looking up, directives parsed."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from holdfast.core.caching.directives import NO_REQUEST_DIRECTIVES
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
@@ -21,7 +22,7 @@ Why: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request",
 """Why a request goes to the origin, in the words of RFC 9211 2.2."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every hit, as `Ask` is
 class Fresh:
     """Answer from ``entry``, now ``age`` seconds old; past its lifetime only if the request allows that."""
 
@@ -95,6 +96,8 @@ def _obstacle(ask: Ask, entry: Entry, age: float, policy: CachePolicy) -> Why | 
     said = entry.directives
     if said.no_cache:
         return "stale"
+    if wanted is NO_REQUEST_DIRECTIVES:
+        return None if entry.lifetime > age else "stale"
     if wanted.no_cache or (wanted.max_age is not None and age > wanted.max_age):
         return "request"
     left = entry.lifetime - age

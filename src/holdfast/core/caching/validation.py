@@ -134,9 +134,14 @@ def same_representation(entry: Entry, fields: Fields) -> bool:
     )
 
 
+def is_conditional(ask: Ask) -> bool:
+    """Whether the caller has an answer already, and asks for another only if that is out of date."""
+    return not _CALLERS_CONDITIONS.isdisjoint(ask.fields)
+
+
 def not_modified(ask: Ask, entry: Entry) -> bool:
     """Whether the caller's own condition is met by ``entry``, so that a 304 answers it (RFC 9111 4.3.2)."""
-    if entry.status != 200 or _CALLERS_CONDITIONS.isdisjoint(ask.fields):
+    if entry.status != 200 or not is_conditional(ask):
         return False
     if (asked := ask.fields.get(b"if-none-match")) is not None:
         return _names_entry(asked, entry.fields.get(b"etag"))

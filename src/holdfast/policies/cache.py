@@ -1,0 +1,100 @@
+"""An HTTP cache as a layer: its settings, and the state that all transports of a pipeline share.
+
+Above retry, so that a fresh answer costs no token, no permit and no verdict, and works while a circuit is open.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from holdfast._wire import Family, Handler, Q, R
+from holdfast.clock import Clock
+from holdfast.core.caching.key import Identity, spelled
+from holdfast.core.caching.policy import CachePolicy
+from holdfast.policies.cache_layer import CacheLayer
+from holdfast.policies.cache_state import Shared
+from holdfast.policies.cache_store import Shelf
+from holdfast.policies.coalesce import Flights
+from holdfast.stores.base import Store
+
+__all__ = ["Cache", "Caching"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache(CachePolicy):
+    """A cache by RFC 9111: private by default, ``shared=True`` for one between several users.
+
+    A private cache keeps apart what is asked for with different credentials: by the identity that a Credential
+    or ``extensions["holdfast"]["identity"]`` gives, else by Authorization, Cookie, Proxy-Authorization,
+    X-Api-Key and ``identity_headers``. With attempt hooks, which may sign, a request without an identity
+    passes the cache by, and in a shared cache every request does.
+
+    ``extensions["holdfast"]["cache"]`` of one request: ``"refresh"`` asks the origin whether what is stored still
+    holds, ``"bypass"`` neither looks nor stores, ``"only"`` never asks the origin (504 if there is nothing
+    fresh), ``{"ttl": 60}`` takes an answer below 400 that may be stored for fresh for 60 seconds from now.
+
+    One event loop at a time. A caller that is cancelled while others wait for its answer hands the fetch to
+    one of them. Raises ValueError for settings out of range.
+
+    >>> Cache(max_entry_bytes=1_000_000).shared
+    False
+    """
+
+    store: Store | None = None
+    """Where answers are kept; None: a `MemoryStore` of the pipeline's own, of 64 MiB."""
+
+    key: bytes | None = field(default=None, repr=False)
+    """Secret of the digests that stand for credentials, 16 to 64 bytes; None: a random one.
+
+    Give one where several pipelines share a store, or answers to credentials are each pipeline's own.
+    """
+
+    store_timeout: float = 0.05
+    """Seconds for each operation of a store that has to wait; after that the origin is asked."""
+
+    def __post_init__(self) -> None:
+        CachePolicy.__post_init__(self)  # super() does not know a class with slots (bpo-46757)
+        if self.key is not None:
+            Identity(self.key)
+        if not 0 < self.store_timeout < float("inf"):
+            raise ValueError(f"store_timeout must be more than 0 seconds, got {self.store_timeout}")
+
+
+class Caching:
+    """The cache layer. ``signed`` says that attempt hooks may add a credential which the cache cannot see."""
+
+    def __init__(self, settings: Cache, store: Store, *, clock: Clock, signed: bool) -> None:
+        self.settings = settings
+        self._shared = Shared(
+            policy=settings,
+            identity=Identity.of(settings, settings.key or secrets.token_bytes(32)),
+            shelf=Shelf(store, clock=clock, timeout=settings.store_timeout),
+            flights=Flights(clock),
+            clock=clock,
+            signed=signed,
+        )
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        return CacheLayer(inner, family, self._shared).handle
+
+    async def purge(self, *, url: str) -> int:
+        """Remove the answers of ``url``, of every user and variant; how many there were.
+
+        One that is being fetched now is not stored either. Raises ValueError for what is no absolute URL.
+        """
+        return await self._shared.shelf.purge(spelled(url))
+
+    def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
+        """Send away those who wait for another caller's fetch, or those of one ``owner``."""
+        self._shared.flights.dismiss(make_error, owner)
+
+    def snapshot(self) -> dict[str, int]:
+        """Counts since the pipeline was made, and ``fetching``: the fetches that others may join now."""
+        shared = self._shared
+        return {
+            **asdict(shared.counts),
+            "store_faults": shared.shelf.fault_count,
+            "fetching": len(shared.flights),
+        }

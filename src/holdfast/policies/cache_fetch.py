@@ -1,0 +1,363 @@
+"""What the store could not answer: ask the origin, together with others who want the same, and keep the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Protocol, runtime_checkable
+
+import anyio
+
+from holdfast._wire import Family, Handler, Q, R, ResponseLike
+from holdfast.call import Call
+from holdfast.core.buffering import is_stream, read_head
+from holdfast.core.caching import cache_status
+from holdfast.core.caching.entry import Entry, Exchange
+from holdfast.core.caching.fields import Headers
+from holdfast.core.caching.freshness import current_age
+from holdfast.core.caching.request import Ask
+from holdfast.core.caching.reuse import Fresh, Miss, Validate, Why, decide
+from holdfast.core.caching.storing import Storable, judge
+from holdfast.core.caching.validation import (
+    Mismatch,
+    Superseded,
+    Untouched,
+    Updated,
+    Verdict,
+    conditions,
+    is_conditional,
+    judge_answer,
+    with_conditions,
+)
+from holdfast.errors import DeadlineExceeded, Refused
+from holdfast.policies.cache_body import Recording, declared_length, read_body
+from holdfast.policies.cache_state import Shared, from_entry, passed_on
+from holdfast.policies.coalesce import Flight
+
+__all__ = ["Fetches", "Trip", "close"]
+
+
+@dataclass(slots=True, eq=False)
+class Trip(Generic[Q]):
+    """One request that what is stored did not answer."""
+
+    request: Q
+    call: Call
+    ask: Ask
+    key: str
+    url: str
+    mark: int = 0  # the shelf's, when the request was sent
+
+
+class Fetches(Generic[Q, R]):
+    """The fetches of one transport. Whatever way one ends, nobody is left waiting for it, and nothing stays open."""
+
+    def __init__(self, inner: Handler[Q, R], family: Family[Q, R], shared: Shared) -> None:
+        self._inner = inner
+        self._family = family
+        self._policy = shared.policy
+        self._identity = shared.identity
+        self._shelf = shared.shelf
+        self._flights = shared.flights
+        self._clock = shared.clock
+        self._monotonic = shared.clock.monotonic
+        self._counts = shared.counts
+
+    async def fetch(self, trip: Trip[Q], reuse: Miss | Validate) -> R:
+        """Ask the origin, alone or together with others who want the same."""
+        try:
+            return await self._together(trip, reuse)
+        except Refused as error:
+            if isinstance(error, self._family.transport_error):
+                raise
+            raise self._family.refusal(error, trip.request) from None
+
+    async def _together(self, trip: Trip[Q], reuse: Miss | Validate) -> R:
+        flights, ask = self._flights, trip.ask
+        if ask.method != "GET":
+            return await self._exchange(trip, reuse, None)
+        flight = flights.find(trip.key)
+        if flight is not None and not self._shelf.changed(trip.url, flight.mark):
+            if ask.directives.no_cache or flight.read_here:
+                return await self._exchange(trip, reuse, None)
+            if not await flights.wait(trip.key, flight, trip.call):
+                answer = None if flight.entry is None else self._collapsed(trip, flight.entry, reuse.why)
+                return await self._exchange(trip, reuse, None) if answer is None else answer
+        elif isinstance(reuse, Miss) and is_conditional(ask):
+            return await self._exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
+        else:
+            flight = flights.lead(trip.key, self._shelf.mark)
+        try:
+            return await self._exchange(trip, reuse, flight)
+        except BaseException as error:
+            if self._is_callers_own(error, trip.call):
+                flights.leave(trip.key, flight)
+            else:
+                flights.land(trip.key, flight)
+            raise
+
+    def _is_callers_own(self, error: BaseException, call: Call) -> bool:
+        """Whether it ended because the caller left, or had no more time: that says nothing about the origin."""
+        if not isinstance(error, Exception) or isinstance(error, DeadlineExceeded):
+            return True
+        return call.deadline is not None and call.deadline <= self._monotonic()
+
+    def _collapsed(self, trip: Trip[Q], entry: Entry, why: Why) -> R | None:
+        """The answer that another caller fetched, if it may be this one's too (RFC 9111 4, collapsed requests).
+
+        It may if it was fresh when it came: while its body was on its way it grew old for its first caller as well.
+        """
+        reuse = decide(
+            trip.ask,
+            trip.key,
+            (entry,),
+            now=entry.response_time,
+            policy=self._policy,
+            identity=self._identity,
+        )
+        if not isinstance(reuse, Fresh):
+            return None
+        self._counts.collapsed += 1
+        trip.call.source, trip.call.cache = "cache", "collapsed"
+        age = current_age(entry, self._monotonic())
+        member = cache_status.forwarded(why, collapsed=True)
+        return from_entry(self._family, trip.request, trip.ask, entry, age, member)
+
+    async def _exchange(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight | None) -> R:
+        """Send the request, conditional if there is something to validate, and make use of the answer."""
+        trip.mark = self._shelf.mark
+        if flight is not None:
+            flight.mark = trip.mark
+        if isinstance(reuse, Validate):
+            return await self._validate(trip, reuse, flight)
+        response, exchange = await self._send(trip.request, trip.call)
+        try:
+            return await self._keep(trip, response, exchange, reuse.why, flight)
+        except BaseException:
+            await close(response)
+            raise
+
+    async def _validate(self, trip: Trip[Q], reuse: Validate, flight: Flight | None) -> R:
+        old = reuse.entry
+        added = conditions(old)
+        request = self._conditional(trip.request, added) if added else trip.request
+        response, exchange = await self._send(request, trip.call)
+        try:
+            verdict = self._verdict(trip, old, response, exchange, conditional=bool(added))
+            if isinstance(verdict, Mismatch):
+                await _discard(response, self._family)
+                response, exchange = await self._send(trip.request, trip.call)
+                verdict = self._verdict(trip, old, response, exchange, conditional=False)
+            match verdict:
+                case Updated(entry, keep):
+                    return await self._updated(trip, response, entry, reuse.why, flight, keep=keep)
+                case Superseded(remove):
+                    return await self._keep(trip, response, exchange, reuse.why, flight, remove=remove)
+                case Untouched() | Mismatch():
+                    self._flights.land(trip.key, flight)
+                    return passed_on(response, trip.call, self._counts, cache_status.forwarded(reuse.why), "miss")
+        except BaseException:
+            await close(response)
+            raise
+
+    def _verdict(self, trip: Trip[Q], old: Entry, response: R, exchange: Exchange, *, conditional: bool) -> Verdict:
+        return judge_answer(
+            trip.ask,
+            old,
+            conditional=conditional,
+            status=response.status_code,
+            headers=response.headers.raw,
+            exchange=exchange,
+            policy=self._policy,
+            identity=self._identity,
+        )
+
+    async def _updated(
+        self, trip: Trip[Q], response: R, entry: Entry, why: Why, flight: Flight | None, *, keep: bool
+    ) -> R:
+        """The stored answer holds: it, or a 200 to HEAD, is the answer."""
+        answers = response.status_code == 304
+        if answers:
+            await _discard(response, self._family)
+        if keep:
+            stored = await self._store(trip, entry, flight)
+        else:
+            stored = False
+            self._flights.land(trip.key, flight)
+            await self._shelf.delete(trip.key)
+        if not answers:
+            return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
+        self._counts.revalidated += 1
+        trip.call.source = trip.call.cache = "revalidated"
+        member = cache_status.forwarded(why, status=304, stored=stored)
+        age = current_age(entry, self._monotonic())
+        return from_entry(self._family, trip.request, trip.ask, entry, age, member)
+
+    async def _keep(
+        self,
+        trip: Trip[Q],
+        response: R,
+        exchange: Exchange,
+        why: Why,
+        flight: Flight | None,
+        *,
+        remove: bool = False,
+    ) -> R:
+        """Pass an answer of the origin's on, and store it if it may be."""
+        headers = response.headers.raw
+        judged = judge(trip.ask, trip.key, response.status_code, headers, exchange, self._policy, self._identity)
+        length = declared_length(headers)
+        if isinstance(judged, Storable) and (length is None or length <= self._policy.max_entry_bytes):
+            stored = await self._take(trip, response, judged.entry, length, flight)
+        else:
+            stored = False
+            self._flights.land(trip.key, flight)
+            if remove:
+                await self._shelf.delete(trip.key)
+        return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
+
+    async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
+        """See to it that the body is stored; True if it is already.
+
+        A body in memory is stored now. So is one that others wait for, read whole before the leader's call
+        returns, unless it is of a kind that need not end. Any other is stored while the caller reads it.
+        """
+        family, limit = self._family, self._policy.max_entry_bytes
+        if response.is_closed:
+            whole = await _content(response, family, length)
+            if whole is None:
+                self._flights.land(trip.key, flight)
+                return False
+            return await self._store(trip, entry.with_body(whole), flight)
+        body = family.body(response)
+        chunks: list[bytes] = []
+        if body.in_memory or (flight is not None and len(flight.line) and not _endless(response)):
+            chunks, ended = await read_body(
+                body, limit, lambda: flight is None or body.in_memory or len(flight.line) > 0
+            )
+            if ended:
+                await body.aclose()
+                whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                family.rebody(response, (whole,))
+                if length is None or length == len(whole):
+                    return await self._store(trip, entry.with_body(whole), flight)
+                self._flights.land(trip.key, flight)
+                return False
+        self._record(trip, response, entry, length, flight, chunks)
+        return False
+
+    def _record(
+        self,
+        trip: Trip[Q],
+        response: R,
+        entry: Entry,
+        length: int | None,
+        flight: Flight | None,
+        chunks: list[bytes],
+    ) -> None:
+        """Hand the body on, ``chunks`` of it read already, and keep what passes."""
+        family, flights, key = self._family, self._flights, trip.key
+
+        async def whole(content: bytes) -> None:
+            await self._store(trip, entry.with_body(content), flight)
+
+        def cut() -> None:
+            flights.land(key, flight)
+
+        def passed() -> None:
+            if flight is not None:
+                flight.moved = self._monotonic()
+
+        if sum(map(len, chunks)) > self._policy.max_entry_bytes:
+            family.rebody(response, chunks, rest=family.body(response))
+            return cut()
+        recording = Recording(
+            list(chunks),
+            limit=self._policy.max_entry_bytes,
+            length=length,
+            whole=whole,
+            cut=cut,
+            passed=passed,
+        )
+        body = family.rebody(response, chunks, rest=family.body(response))
+        body.guard = recording
+        body.watch(recording.ended)
+        if flight is not None:
+            flight.stream(self._monotonic())
+
+    async def _store(self, trip: Trip[Q], entry: Entry, flight: Flight | None) -> bool:
+        try:
+            stored = await self._shelf.put(entry, trip.mark)
+        finally:
+            # Also if the store is full or down: the answer is whole, and those who wait asked before it came.
+            self._flights.land(trip.key, flight, entry)
+        self._counts.stored += stored
+        return stored
+
+    async def _send(self, request: Q, call: Call) -> tuple[R, Exchange]:
+        began, earlier = self._monotonic(), len(call.attempts)
+        response = await self._inner(request)
+        if len(call.attempts) > earlier:  # queues, backoffs and failed attempts make the answer no older
+            began = call.started + call.attempts[-1]["started"]
+        now = self._monotonic()
+        return response, Exchange(request_time=began, response_time=now, wall=self._clock.wall())
+
+    def _conditional(self, request: Q, added: Headers) -> Q:
+        """A request of ours, with our conditions in place of the caller's."""
+        attempt = self._family.fresh_attempt(request)
+        headers = attempt.headers
+        assert isinstance(headers, _Editable), "the headers of both families are"
+        headers.encoding = "iso-8859-1"  # so that a validator's bytes go out as they came
+        wanted = with_conditions(headers.raw, added)
+        kept = {name.lower() for name, _ in wanted}
+        for name in {name.lower() for name, _ in headers.raw} - kept:
+            del headers[name.decode("latin-1")]
+        for name, value in added:
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        return attempt
+
+
+@runtime_checkable
+class _Editable(Protocol):
+    encoding: str
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]: ...
+    def __setitem__(self, key: str, value: str) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+
+
+def _endless(response: ResponseLike) -> bool:
+    """Whether the body may go on for ever: events and lines without a declared length."""
+    head = read_head(response.headers.raw)
+    return head.length is None and is_stream(head, response.status_code)
+
+
+async def _content(response: R, family: Family[Q, R], length: int | None) -> bytes | None:
+    """Wire bytes of a response that was made, or read, before it came to us; None if they are gone.
+
+    A mock transport's response can be read again. Others cannot, which shows by an error or by the length.
+    """
+    body = family.body(response)
+    try:
+        chunks, _ = await read_body(body, length or 0, lambda: True)
+    except Exception:  # of whatever stream stands there; the caller has the body in any case
+        return None
+    finally:
+        await body.aclose()
+    whole = b"".join(chunks)
+    return whole if len(whole) == length else None
+
+
+async def _discard(response: R, family: Family[Q, R]) -> None:
+    """Read an answer without a body to its end, so that its connection can be used again, and close it."""
+    if response.is_closed:
+        return
+    body = family.body(response)
+    if not body.in_memory:
+        await read_body(body, 0, lambda: True)
+    await response.aclose()
+
+
+async def close(response: ResponseLike) -> None:
+    with anyio.CancelScope(shield=True):
+        await response.aclose()

@@ -1,0 +1,80 @@
+"""What the transports of one pipeline share of the cache, and the responses that it makes or hands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from holdfast._wire import Family, Q, R
+from holdfast.call import Call
+from holdfast.clock import Clock
+from holdfast.core.caching import cache_status
+from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.key import Identity
+from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.caching.request import Ask
+from holdfast.core.caching.validation import is_conditional, not_modified, not_modified_headers
+from holdfast.policies.cache_store import Shelf
+from holdfast.policies.coalesce import Flights
+
+__all__ = ["Counts", "Shared", "from_entry", "passed_on", "unsatisfied"]
+
+_STATUS_FIELD: Final = cache_status.NAME.decode("ascii")
+
+
+@dataclass(slots=True)
+class Counts:
+    """How calls were answered since the pipeline was made."""
+
+    hits: int = 0
+    revalidated: int = 0
+    collapsed: int = 0
+    misses: int = 0
+    bypassed: int = 0
+    stored: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Shared:
+    """What all transports of a pipeline share of the cache. One event loop at a time."""
+
+    policy: CachePolicy
+    identity: Identity
+    shelf: Shelf
+    flights: Flights
+    clock: Clock
+    signed: bool  # an attempt hook may add a credential that the cache cannot see
+    counts: Counts = field(default_factory=Counts)
+
+
+def from_entry(family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, member: bytes) -> R:
+    """A response from what is stored."""
+    if is_conditional(ask) and not_modified(ask, entry):
+        status, headers, body = 304, not_modified_headers(entry), b""
+    else:
+        status, headers = entry.status, entry.headers
+        body = b"" if ask.method == "HEAD" else entry.body
+    headers.append((b"Age", b"%d" % int(age)))
+    headers.append((cache_status.NAME, member))
+    return family.response(request, status, headers, body)
+
+
+def unsatisfied(family: Family[Q, R], request: Q, call: Call) -> R:
+    """The answer to a request that wants nothing but a stored one (RFC 9111 5.2.1.7)."""
+    call.source, call.cache = "cache", "unsatisfiable"
+    member = cache_status.neither("only-if-cached")
+    headers = [(b"Content-Length", b"0"), (cache_status.NAME, member)]
+    return family.response(request, 504, headers, b"")
+
+
+def passed_on(response: R, call: Call, counts: Counts, member: bytes, told: str) -> R:
+    """An answer of the origin's, with our word on it after those of the caches before us (RFC 9211 2)."""
+    if told == "bypass":
+        counts.bypassed += 1
+    else:
+        counts.misses += 1
+    call.cache = told
+    headers, text = response.headers, member.decode("ascii")
+    earlier = headers.get(_STATUS_FIELD)
+    headers[_STATUS_FIELD] = f"{earlier}, {text}" if earlier else text
+    return response
