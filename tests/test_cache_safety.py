@@ -124,7 +124,10 @@ async def test_each_variant_is_kept_and_a_star_is_never_reused(family: FamilyMod
 CONFUSABLE = [
     *[f"http://api.test/{path}" for path in ("", "a", "A", "a/", "a//", "/a", "a/b", "a%2Fb", "a%2fb", "a%20b")],
     *[f"http://api.test/{path}" for path in ("a+b", "a;b", "a;c", "a,b", "a%3Bb", "a.", "%61", "%41", "a%00", "a:b")],
-    *[f"http://api.test/a?{query}" for query in ("", "b", "b=", "b=1", "b=1&c=2", "c=2&b=1", "b=1;c=2", "B=1", "b=%31")],
+    *[
+        f"http://api.test/a?{query}"
+        for query in ("", "b", "b=", "b=1", "b=1&c=2", "c=2&b=1", "b=1;c=2", "B=1", "b=%31")
+    ],
     *["https://api.test/a", "http://api.test:81/a", "http://api.test:8080/a", "http://API2.test/a"],
     *["http://api.test.evil/a", "http://test/a", "http://[::1]/a", "http://api.test/api.test/a", "http://api.test/?a"],
     "http://api.test/a?a",

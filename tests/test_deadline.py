@@ -203,3 +203,22 @@ def test_defaults_give_way_to_what_is_given() -> None:
 def test_permits_of_a_wider_scope_than_the_tokens_are_warned_of() -> None:
     with pytest.warns(UserWarning, match="total=100"):
         Pipeline(rate_limit=holdfast.RateLimit(10), concurrency=holdfast.ConcurrencyLimit(100, total=100))
+
+
+@pytest.mark.parametrize(
+    ("headers", "read"),
+    [({"Content-Type": "text/event-stream"}, 60.0), ({"Content-Length": "1000000"}, 60.0), ({}, 10.0)],
+    ids=str,
+)
+async def test_a_stream_goes_on_under_the_timeouts_of_its_caller(
+    family: FamilyModules, headers: dict[str, str], read: float
+) -> None:
+    carried: list[dict[str, float | None]] = []
+
+    def far_side(number: int, request: Any) -> Reply:
+        carried.append(request.extensions["timeout"])
+        return Reply(200, headers=headers, body=(b"one", b"two"))
+
+    async with stage(family, far_side, **ALONE) as on, on.client.stream("GET", URL, timeout=60.0) as response:
+        assert carried[0]["read"] == read
+        await response.aread()

@@ -61,6 +61,12 @@ class Body:
         """True if nothing of it is on the wire any more, so that it holds no connection."""
         return self._rest is None
 
+    def peek(self) -> bytes:
+        """What of it is in memory, which stays to be read."""
+        chunks = list(self._chunks)
+        self._chunks = iter(chunks)
+        return b"".join(chunks)
+
     def over(self, wrapping: Callable[[Stream], S]) -> S:
         """Put a stream of one's own around the one below, before anything of it was read."""
         assert self._rest is not None, "nothing of this body is on the wire"

@@ -150,6 +150,10 @@ class Family(ABC, Generic[Q, R]):
         """An open, unread response made by us; ``body`` holds wire bytes (still content-encoded)."""
 
     @abstractmethod
+    def preview(self, response: R, request: Q) -> R:
+        """For a user's predicate: a read copy of a response whose body is in memory; else the response itself."""
+
+    @abstractmethod
     def body(self, response: R) -> Body:
         """The response's stream as a `Body`; wraps it on the first call. The response must not be closed."""
 

@@ -43,6 +43,7 @@ class Pipelines:
     def __init__(self, by_prefix: Mapping[str, Bindable], default: Bindable) -> None:
         self._default = default
         self._by_origin: dict[str, list[tuple[bytes, Bindable]]] = {}
+        self._prefixes = {id(pipeline): prefix for prefix, pipeline in reversed(by_prefix.items())}
         for prefix, pipeline in by_prefix.items():
             origin, path = _split(prefix)
             self._by_origin.setdefault(origin, []).append((path, pipeline))
@@ -79,13 +80,19 @@ class Pipelines:
         return handle
 
     def snapshot(self) -> dict[str, Any]:
-        """The snapshots of all pipelines, merged: keys are origins, so none stands in two of them."""
+        """All of them in one: ``origins`` as in `Pipeline.snapshot`, anything else by the pipeline's first prefix.
+
+        A key that two pipelines know (two prefixes of one origin) carries the longer prefix behind it.
+        """
         merged: dict[str, Any] = {"origins": {}}
-        for pipeline in self.all:
-            part = pipeline.snapshot()
-            merged["origins"].update(part.pop("origins"))
-            for name, value in part.items():
-                merged.setdefault(name, []).append(value)
+        for pipeline in reversed(self.all):  # the default first: its keys stay as they are
+            prefix = self._prefixes.get(id(pipeline), "default")
+            for name, part in pipeline.snapshot().items():
+                if name != "origins":
+                    merged.setdefault(name, {})[prefix] = part
+                    continue
+                for key, value in part.items():
+                    merged["origins"][key if key not in merged["origins"] else f"{key} ({prefix})"] = value
         return merged
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None:

@@ -235,6 +235,20 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
             request=request,
         )
 
+    def preview(self, response: httpx.Response, request: httpx.Request) -> httpx.Response:
+        if response.is_closed:
+            return response
+        body = self.body(response)
+        if not body.in_memory:
+            return response
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            content=body.peek(),
+            extensions=response.extensions,
+            request=request,
+        )
+
     def body(self, response: httpx.Response) -> _body.Body:
         stream = response.stream
         if type(stream) is _Stream:

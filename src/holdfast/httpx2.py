@@ -235,6 +235,20 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
             request=request,
         )
 
+    def preview(self, response: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
+        if response.is_closed:
+            return response
+        body = self.body(response)
+        if not body.in_memory:
+            return response
+        return httpx2.Response(
+            response.status_code,
+            headers=response.headers,
+            content=body.peek(),
+            extensions=response.extensions,
+            request=request,
+        )
+
     def body(self, response: httpx2.Response) -> _body.Body:
         stream = response.stream
         if type(stream) is _Stream:

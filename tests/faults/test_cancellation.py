@@ -84,8 +84,10 @@ class Cancelling:
                 tasks.start_soon(self.caller, random.Random(seed))
 
 
-async def test_after_a_thousand_cancelled_calls_nothing_is_lost(family: FamilyModules, server: FaultyServer) -> None:
-    sent = 0
+async def test_after_a_thousand_cancelled_calls_nothing_is_lost(
+    family: FamilyModules, server: FaultyServer, anyio_backend: str
+) -> None:
+    sent, calls = 0, 1000 if anyio_backend == "asyncio" else 300
 
     def count(request: Any, attempt: int) -> None:
         nonlocal sent
@@ -99,8 +101,7 @@ async def test_after_a_thousand_cancelled_calls_nothing_is_lost(family: FamilyMo
         "hooks": [count],
     }
     async with life(family, server, limits=POOL, clock=AheadClock(), **settings) as on, stepping() as steps:
-        await Cancelling(on, server, steps, wanted=1000, within=30).run(callers=30)
-        print('SENT',sent,server.count(),server.connections_opened)
+        await Cancelling(on, server, steps, wanted=calls, within=30).run(callers=30)
         assert held(on.pipeline) == {}
         left = on.pipeline.snapshot()["origins"][server.url]["rate_limit"]["tokens"]
         assert round(tokens - left) == sent, "each token that is gone was for a request that was sent"
@@ -130,9 +131,7 @@ async def test_cancellation_under_contention_leaves_the_pool_intact(
 
 
 @of_row("C21")
-async def test_a_timeout_of_the_callers_own_ends_a_backoff_at_once(
-    family: FamilyModules, server: FaultyServer
-) -> None:
+async def test_a_timeout_of_the_callers_own_ends_a_backoff_at_once(family: FamilyModules, server: FaultyServer) -> None:
     server.on("/wait", Answer(503, headers=(("retry-after", "5"),)))
     async with life(family, server) as on:
         before = on.pipeline.snapshot()["origins"]

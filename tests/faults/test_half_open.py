@@ -43,9 +43,7 @@ async def break_circuit(on: Life, server: FaultyServer, clock: AheadClock) -> No
 
 
 @of_row("C06-one-probe")
-async def test_one_request_is_on_the_wire_until_the_verdict(
-    family: FamilyModules, server: FaultyServer
-) -> None:
+async def test_one_request_is_on_the_wire_until_the_verdict(family: FamilyModules, server: FaultyServer) -> None:
     clock, gate = AheadClock(), server.gate()
     got: list[Any] = []
     async with life(family, server, retry=None, breaker=PATIENT, clock=clock, deadline=None) as on:
@@ -67,9 +65,7 @@ async def test_one_request_is_on_the_wire_until_the_verdict(
 
 
 @of_row("C28-probe-cancelled")
-async def test_a_cancelled_probe_is_followed_by_one_other(
-    family: FamilyModules, server: FaultyServer
-) -> None:
+async def test_a_cancelled_probe_is_followed_by_one_other(family: FamilyModules, server: FaultyServer) -> None:
     clock, gate, rounds = AheadClock(), server.gate(), 5
     got: list[Any] = []
     scopes = [anyio.CancelScope() for _ in range(CALLERS)]
@@ -85,9 +81,7 @@ async def test_a_cancelled_probe_is_followed_by_one_other(
             for number, scope in enumerate(scopes):
                 calls.start_soon(call, scope)
                 await until(lambda: on.circuit(server)["in_flight"] == 1)
-                await until(
-                    lambda number=number: on.circuit(server)["waiting"] == number
-                )  # first come, first served
+                await until(lambda number=number: on.circuit(server)["waiting"] == number)  # first come, first served
             for number in range(rounds):
                 await server.await_for(lambda server, number=number: server.count() == number + 1)
                 assert (gate.waiting, on.circuit(server)["in_flight"]) == (1, 1)
@@ -101,9 +95,7 @@ async def test_a_cancelled_probe_is_followed_by_one_other(
 
 
 @of_row("C28-probe-hangs")
-async def test_a_probe_that_hangs_loses_its_place_with_its_lease(
-    family: FamilyModules, server: FaultyServer
-) -> None:
+async def test_a_probe_that_hangs_loses_its_place_with_its_lease(family: FamilyModules, server: FaultyServer) -> None:
     clock = AheadClock()
     server.on("/never", Never())
     breaker = CircuitBreaker(failures=3, lease=20.0)

@@ -7,7 +7,9 @@ circuit sees it. Small bodies are therefore read inside the attempt; streams pas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
 __all__ = ["Auto", "BodyHead", "buffer_limit", "is_stream", "read_head"]
 
@@ -20,7 +22,8 @@ _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl",
 _EMPTY_STATUSES = frozenset({204, 205, 304})
 
 
-class BodyHead(NamedTuple):
+@dataclass(slots=True)  # not frozen: one is made for each response, and freezing triples what that costs
+class BodyHead:
     """The header fields that describe a body. ``length`` is None if it is not declared, or declared badly."""
 
     length: int | None = None
@@ -37,7 +40,7 @@ def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
         if size == 14 and name.lower() == b"content-length":
             length = int(value) if value.isdigit() and len(value) < 20 else None
         elif size == 12 and name.lower() == b"content-type":
-            media_type = value.partition(b";")[0].strip().lower()
+            media_type = _media_type(value)
         elif size == 16 and name.lower() == b"content-encoding":
             encodings += value.count(b",") + 1
     return BodyHead(length, media_type, encodings)
@@ -65,3 +68,8 @@ def buffer_limit(setting: Auto, head: BodyHead, *, method: str, status: int) -> 
 def is_stream(head: BodyHead, status: int) -> bool:
     """True for a body that is meant to take its time: events, lines, an upgrade, a download of declared size."""
     return status == 101 or head.media_type in _STREAMS or (head.length is not None and head.length > BUFFER_LIMIT)
+
+
+@lru_cache(64)  # an API has a few, and says them with each answer
+def _media_type(value: bytes) -> bytes:
+    return value.partition(b";")[0].strip().lower()

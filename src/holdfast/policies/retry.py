@@ -155,12 +155,14 @@ class _Retrying(Generic[Q, R]):
         self._settings = shared.settings
         self._inner = inner
         self._family = family
+        self._asks = any((shared.settings.retry_if, shared.settings.retry, shared.settings.stop))
 
     async def after(self, outcome: _Outcome[R], request: Q, call: Call, began: Callable[[], bool] | None) -> R:
         shared = self._shared
         if outcome.fault is not None and outcome.fault is not Fault.SATURATED:
             shared.deposit(call.key)  # a good first attempt has paid already; one that was never sent does not
         number = 1
+        following: _Outcome[R] | None = None
         try:
             while True:
                 answer = self._decide(outcome, request, call, number, began)
@@ -181,7 +183,7 @@ class _Retrying(Generic[Q, R]):
                 await outcome.response.aclose()
             raise
         finally:
-            del outcome
+            del outcome, following  # one may hold an error whose traceback holds this frame
 
     async def _again(self, wait: float, request: Q, call: Call) -> _Outcome[R] | None:
         """Wait, and send again; None, with the reason in ``call``, if a policy of ours refused to."""
@@ -210,8 +212,9 @@ class _Retrying(Generic[Q, R]):
         status = response.status_code if response is not None else None
         if status is not None and status < 200:
             return None
-        state = self._state(outcome, call, number) if settings.stop or settings.retry else None
-        outcome.predicate = self._predicate(outcome, number, state)
+        shown = None if response is None or not self._asks else self._family.preview(response, request)
+        state = self._state(shown, outcome.error, call, number) if settings.stop or settings.retry else None
+        outcome.predicate = self._predicate(shown, number, state)
         header: Callable[[str], str | None] = response.headers.get if response is not None else _no_header
         verdict = judge(
             settings,
@@ -256,38 +259,37 @@ class _Retrying(Generic[Q, R]):
             wait = _default_wait(throttled)
         if isinstance(wait, Jitter):
             return wait.seconds(number, call.retry_wait, self._shared.random)
-        return max(0.0, float(_plain(wait(self._state(outcome, call, number)))))
+        return max(0.0, float(_plain(wait(self._state(outcome.response, outcome.error, call, number)))))
 
-    def _state(self, outcome: _Outcome[R], call: Call, number: int) -> RetryCallState:
+    def _state(self, response: R | None, error: Exception | None, call: Call, number: int) -> RetryCallState:
         """What a tenacity strategy looks at, fresh for this call."""
         import tenacity
 
         state = tenacity.RetryCallState(_controller(), None, (), {})
         state.attempt_number = number
         state.idle_for = call.waits.get("backoff", 0.0)
-        if outcome.error is not None:
-            state.set_exception((type(outcome.error), outcome.error, outcome.error.__traceback__))
+        if error is not None:
+            state.set_exception((type(error), error, error.__traceback__))
         else:
-            state.set_result(outcome.response)
+            state.set_result(response)
         state.start_time = call.started
         state.outcome_timestamp = self._shared.clock.monotonic()
         return state
 
-    def _predicate(self, outcome: _Outcome[R], number: int, state: RetryCallState | None) -> bool | None:
+    def _predicate(self, response: R | None, number: int, state: RetryCallState | None) -> bool | None:
         settings = self._settings
         if settings.retry is not None and state is not None:
             return bool(_plain(settings.retry(state)))
-        if (
-            settings.retry_if is not None
-            and outcome.response is not None
-            and settings.retry_if(outcome.response, number)
-        ):
+        if settings.retry_if is not None and response is not None and settings.retry_if(response, number):
             return True
         return None
 
     def _deliver(self, outcome: _Outcome[R], request: Q, call: Call) -> R:
         if outcome.error is not None:
-            raise outcome.error
+            try:
+                raise outcome.error
+            finally:
+                del outcome
         assert outcome.response is not None, "an outcome is a response or an error"
         if outcome.predicate and outcome.response.status_code < 400:
             status = outcome.response.status_code

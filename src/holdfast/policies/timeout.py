@@ -6,7 +6,7 @@ for the deadline and never for the attempt's own timeout.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from holdfast._wire import Family, Handler, Q, R
@@ -18,6 +18,7 @@ from holdfast.errors import DeadlineExceeded
 __all__ = ["AttemptTimeout"]
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
+_UNLIMITED = dict.fromkeys(_TIMEOUTS)
 
 
 class AttemptTimeout:
@@ -25,7 +26,8 @@ class AttemptTimeout:
 
     The limit goes into ``request.extensions["timeout"]`` (each of connect, read, write and pool is narrowed
     to it), and a cancel scope stands behind it, ``family.grace`` later, because a read timeout is for each
-    read and a dripping server never trips it. No scope is made where there is neither deadline nor timeout.
+    read and a dripping server never trips it. A stream that the deadline does not cover gets the caller's own
+    timeouts back once its head is there: a pause between two events is not an attempt that takes long. No scope is made where there is neither deadline nor timeout.
     An attempt that the scope ended raises the family's ReadTimeout. Cancellation from outside passes through.
     """
 
@@ -49,7 +51,9 @@ class AttemptTimeout:
                 if limit <= 0:
                     raise family.refusal(deadline_exceeded(call), request)
                 extensions = request.extensions
-                request.extensions = {**extensions, "timeout": _narrowed(extensions.get("timeout"), limit)}
+                given: dict[str, Any] | None = extensions.get("timeout")
+                narrowed = _narrowed(given, limit)
+                request.extensions = {**extensions, "timeout": narrowed}
             call.sends += 1
             try:
                 if limit is None:
@@ -58,7 +62,8 @@ class AttemptTimeout:
                     with clock.timeout_at(begun + limit + grace):
                         response = await inner(request)
                         _note(call, begun, monotonic(), response.status_code)
-                        self._guard(response, request, call, family)
+                        if self._leave_to_caller(response, request, call, family) and narrowed is not given:
+                            narrowed.update(given or _UNLIMITED)
                         return response
                     raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
             except BaseException as error:
@@ -77,20 +82,22 @@ class AttemptTimeout:
         call.full_attempt = seconds is not None and seconds <= left
         return seconds if seconds is not None and seconds <= left else left
 
-    def _guard(self, response: R, request: Q, call: Call, family: Family[Q, R]) -> None:
-        """Put the deadline around a body that is still on the wire, if it is to cover it."""
-        if call.deadline is None or response.is_closed:
-            return
+    def _leave_to_caller(self, response: R, request: Q, call: Call, family: Family[Q, R]) -> bool:
+        """True if the body goes on without us, under the timeouts that the caller gave; else guard it."""
+        if response.is_closed:
+            return False
+        body = family.body(response)
+        if body.in_memory:
+            return False
         asked = call.options.deadline_covers_body
         covers = self._covers_body if asked is None else asked
-        body = family.body(response)
-        if covers is False or body.in_memory:
-            return
-        if covers == "auto" and is_stream(read_head(response.headers.raw), response.status_code):
-            return
-        body.guard = _DeadlineGuard(
-            self._clock, call.deadline, family.grace, lambda: family.refusal(deadline_exceeded(call), request)
-        )
+        if covers == "auto":
+            covers = not is_stream(read_head(response.headers.raw), response.status_code)
+        if covers and call.deadline is not None:
+            body.guard = _DeadlineGuard(
+                self._clock, call.deadline, family.grace, lambda: family.refusal(deadline_exceeded(call), request)
+            )
+        return not covers
 
 
 class _DeadlineGuard:
@@ -120,9 +127,12 @@ def deadline_exceeded(call: Call) -> DeadlineExceeded:
     )
 
 
-def _narrowed(timeouts: Mapping[str, Any] | None, limit: float) -> dict[str, float]:
+def _narrowed(timeouts: dict[str, Any] | None, limit: float) -> dict[str, Any]:
     if timeouts is None:
         return dict.fromkeys(_TIMEOUTS, limit)
+    given = timeouts.values()
+    if len(timeouts) == len(_TIMEOUTS) and None not in given and max(given) <= limit:
+        return timeouts
     return {
         name: limit if (seconds := timeouts.get(name)) is None or seconds > limit else seconds for name in _TIMEOUTS
     }
