@@ -1,6 +1,6 @@
 """What the rate limiter costs: uncontended, and with 10,000 callers in line; beside bare aiolimiter.
 
-    python -m benchmarks.limiter [--waiters 10000] [--rate 100000] [--rounds 5]
+    python -m benchmarks.limiter [--waiters 10000] [--rate 100000] [--rounds 5] [--json]
 
 Everything runs in one process and interleaved, round by round, so that a busy machine slows all sides alike;
 the medians are printed. What counts are differences to a plain await and ratios to the ideal.
@@ -21,6 +21,7 @@ from typing import Any, Literal, cast
 
 from aiolimiter import AsyncLimiter
 
+from benchmarks.report import Figure, Section, show
 from holdfast._wire import Family, Handler
 from holdfast.call import CALL, Call, Options
 from holdfast.clock import SystemClock
@@ -179,13 +180,23 @@ def through_holdfast(rate: float, burst: float, engine: Engine) -> Callable[[Sen
     return lambda inner: limited(settings, inner)
 
 
-async def main(waiters: int, rate: float, rounds: int) -> None:
-    """Run all, print all."""
-    print("Uncontended: microseconds over a plain await (bars: leaky 1.2, smooth 0.6)")
-    times = await uncontended(rounds)
-    for name, took in times.items():
-        print(f"  {name:18} {took - times['plain await']:7.2f}")
+async def measure(waiters: int, rounds: int, rate: float = 100_000.0) -> list[Section]:
+    """Both questions, answered."""
+    return [await without_waiting(rounds), await in_line(waiters, rate, rounds)]
 
+
+async def without_waiting(rounds: int) -> Section:
+    times = await uncontended(rounds)
+    bars = {"holdfast, leaky": 1.2, "holdfast, smooth": 0.6}
+    figures: list[Figure] = []
+    for name, took in times.items():
+        more, bar = took - times["plain await"], bars.get(name)
+        kept = None if bar is None else more <= bar
+        figures.append(Figure(name, f"+{more:.2f} us", "" if bar is None else f"<= +{bar} us", kept))
+    return Section("Rate limit, nobody waits: beyond a plain await", figures, times)
+
+
+async def in_line(waiters: int, rate: float, rounds: int) -> Section:
     burst = max(1.0, rate / 100)
     sides: dict[str, Callable[[float, float], Callable[[Send], Send]]] = {
         "no limiter": lambda _rate, _burst: lambda inner: inner,
@@ -197,20 +208,26 @@ async def main(waiters: int, rate: float, rounds: int) -> None:
     for _ in range(rounds):
         for name, side in sides.items():
             drains[name].append(await drain(side(rate, burst), waiters, (waiters - burst) / rate))
-    print(f"\n{waiters} callers at {rate:g}/s (bars: 2 x the ideal, 1000 bytes, order kept)")
+    figures: list[Figure] = []
+    data: dict[str, dict[str, float | bool]] = {}
     for name, side in sides.items():
         ratio = statistics.median(one.ratio for one in drains[name])
         cpu = statistics.median(one.cpu for one in drains[name])
-        waits = name != "no limiter"
+        waits, ours = name != "no limiter", name.startswith("holdfast")
         size = statistics.median([await bytes_for_each(side(0.001, 1.0), waiters) for _ in range(3)]) if waits else 0
-        order = "kept" if all(one.order_kept for one in drains[name]) else "broken"
-        print(f"  {name:18} {ratio:5.2f} x ideal  {cpu:5.1f} us CPU  {size:6.0f} bytes each  order {order}")
+        order = all(one.order_kept for one in drains[name])
+        data[name] = {"ratio": ratio, "cpu": cpu, "bytes": size, "order_kept": order}
+        said = f"{ratio:.2f} x ideal  {cpu:.1f} us CPU  {size:.0f} bytes each  order {'kept' if order else 'broken'}"
+        kept = (ratio <= 2 and size <= 1000 and order) if ours else None
+        figures.append(Figure(name, said, "<= 2 x, 1000 bytes" if ours else "", kept))
+    return Section(f"Rate limit, {waiters} callers in line at {rate:g}/s", figures, data)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="What the rate limiter costs.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--waiters", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=100_000.0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    asyncio.run(main(given.waiters, given.rate, given.rounds))
+    print(show(asyncio.run(measure(given.waiters, given.rounds, given.rate)), as_json=given.json))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.machinery
-import json
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from benchmarks.origin import DEFAULT_BYTES, Origin
+from benchmarks.report import Figure, Rounds, Section, median_ratio, show
 
 CONCURRENCY: Final = (1, 16, 64, 256)
 BARS: Final = {  # ours, over whom, and at least how many times as fast at each concurrency (bar 9)
@@ -33,7 +33,7 @@ BARS: Final = {  # ours, over whom, and at least how many times as fast at each 
     ("holdfast.httpx2", "httpx2"): (0.85, 0.9, 0.9, 0.9),
 }
 
-Rates = dict[str, list[float]]
+Rates = Rounds
 """Requests a second by subject, one figure for each round."""
 
 
@@ -109,25 +109,38 @@ async def measure(url: str, contenders: Sequence[Subject], concurrency: int, rou
     return rates
 
 
-def table(results: dict[int, Rates]) -> str:
-    """Rates, and their ratios with the bars beside them, as text."""
-    levels = list(results)
-    lines = ["requests/s at concurrency".ljust(44) + "".join(f"{level:>16}" for level in levels)]
-    lines += [
-        name.ljust(44) + "".join(f"{statistics.median(results[level][name]):>16.0f}" for level in levels)
-        for name in results[levels[0]]
-    ]
-    if "holdfast.httpx" in results[levels[0]]:
-        lines.append("")
-        for (name, other), bars in BARS.items():
-            cells = ""
-            for level in levels:
-                pairs = zip(results[level][name], results[level][other], strict=True)
-                ratio = statistics.median(one / another for one, another in pairs)
-                bar = bars[CONCURRENCY.index(level)]
-                cells += f"{ratio:.2f} {'>=' if ratio >= bar else '< '} {bar:.2f}".rjust(16)
-            lines.append(f"{name} / {other}".ljust(44) + cells)
-    return "\n".join(lines)
+def figures(results: dict[int, Rates]) -> list[Figure]:
+    """Rates, then their ratios with the bars beside them; a cell for each concurrency."""
+    found: list[Figure] = []
+    for name in next(iter(results.values())):
+        cells = [f"{statistics.median(rates[name]):.0f}".rjust(6) for rates in results.values()]
+        found.append(Figure(name, " ".join(cells), "requests/s"))
+    if "holdfast.httpx" not in next(iter(results.values())):
+        return found
+    for (name, other), bars in BARS.items():
+        least = {level: bars[CONCURRENCY.index(level)] for level in results}
+        ratios = {level: median_ratio(rates, name, other) for level, rates in results.items()}
+        found.append(
+            Figure(
+                f"{name} / {other}",
+                " ".join(f"{ratio:.2f}".rjust(6) for ratio in ratios.values()),
+                ">= " + " ".join(f"{bar:.2f}" for bar in least.values()),
+                all(ratios[level] >= least[level] for level in results),
+            )
+        )
+    return found
+
+
+def report(
+    rounds: int, seconds: float, levels: Sequence[int] = CONCURRENCY, *, without_sniffio: bool = False
+) -> Section:
+    """Starts the origin, and measures at each concurrency."""
+    contenders = subjects(with_ours=not without_sniffio)
+    with Origin() as url:
+        results = {level: asyncio.run(measure(url, contenders, level, rounds, seconds)) for level in levels}
+    data = {str(level): rates for level, rates in results.items()}
+    concurrency = ", ".join(map(str, levels))
+    return Section(f"On the wire, over loopback, at concurrency {concurrency}", figures(results), data)
 
 
 def hide_sniffio() -> None:
@@ -154,11 +167,8 @@ def main() -> None:
     rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
     if options.without_sniffio:
         hide_sniffio()
-    contenders = subjects(with_ours=not options.without_sniffio)
     levels = CONCURRENCY if options.concurrency is None else (options.concurrency,)
-    with Origin() as url:
-        results = {level: asyncio.run(measure(url, contenders, level, rounds, seconds)) for level in levels}
-    print(json.dumps(results) if options.json else table(results))
+    print(show([report(rounds, seconds, levels, without_sniffio=options.without_sniffio)], as_json=options.json))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Exits(Generic[Q, R]):
         self._family = family
         self._running = 0
         self._closing = False
-        self._closed = False
+        self.closed = False  # read by the queues: nobody joins one any more
         self._last = Line()  # who waits for the last running call
 
     def bind(self, pipeline: Bindable, inner: Inner[Q, R]) -> Handler[Q, R]:
@@ -31,7 +31,7 @@ class Exits(Generic[Q, R]):
         family, send_inner = self._family, inner.handle_async_request
 
         async def send(request: Q) -> R:
-            if self._closed:  # a retry that slept through the closing would open a fresh connection
+            if self.closed:  # a retry that slept through the closing would open a fresh connection
                 raise family.refusal(_closed(), request)
             return await send_inner(request)
 
@@ -63,13 +63,13 @@ class Exits(Generic[Q, R]):
         """See `ResilientTransport.aclose`. If it is cancelled while it drains, call it again."""
         if drain < 0:
             raise ValueError(f"drain must be at least 0 seconds, got {drain}")
-        if self._closed:
+        if self.closed:
             return
         self._closing = True
         if drain > 0 and self._running > 0:
             clock = SystemClock()
             await self._last.wait(clock, clock.monotonic() + drain, lambda: None)
-        self._closed = True
+        self.closed = True
         pipeline.dismiss(_closed, owner=self)
         await inner.aclose()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import sniffio
 
 from holdfast.clock import Clock
+from holdfast.errors import Closed
 
 if TYPE_CHECKING:
     import trio
@@ -109,7 +110,13 @@ class Queue(Generic[W]):
         self._loop = here
 
     def join(self, waiter: W) -> None:
-        """Stand at the end. Call `settle_loop` first where anything is decided by who stands here."""
+        """Stand at the end. Call `settle_loop` first where anything is decided by who stands here.
+
+        Raises `errors.Closed` for a call of a transport that was closed meanwhile: those who stood here were sent
+        away then, and nobody would do so with one who comes later, as a retry does.
+        """
+        if getattr(waiter.owner, "closed", False):
+            raise Closed("the transport was closed before this call could wait", policy="transport")
         self.settle_loop()
         if not self._waiters:
             self._loop = _running_loop()

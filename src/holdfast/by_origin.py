@@ -43,7 +43,7 @@ class Pipelines:
     def __init__(self, by_prefix: Mapping[str, Bindable], default: Bindable) -> None:
         self._default = default
         self._by_origin: dict[str, list[tuple[bytes, Bindable]]] = {}
-        self._prefixes = {id(pipeline): prefix for prefix, pipeline in reversed(by_prefix.items())}
+        self._prefixes = {id(pipeline): prefix for prefix, pipeline in reversed([*by_prefix.items()])}
         for prefix, pipeline in by_prefix.items():
             origin, path = _split(prefix)
             self._by_origin.setdefault(origin, []).append((path, pipeline))

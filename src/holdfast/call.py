@@ -188,8 +188,7 @@ class Call:
     total: float | None
     key: str
     owner: object = None  # the transport whose pipeline made this record
-    # Plain functions make the empty ones: calling ``dict[str, Any]`` itself takes ten times as long.
-    given: dict[str, Any] = field(default_factory=lambda: {})  # the request's extensions as they came
+    given: dict[str, Any] = field(default_factory=dict)  # the request's extensions as they came
     sends_again: bool = False  # the pipeline retries
     sends: int = 0
     queued: bool = False
@@ -197,8 +196,8 @@ class Call:
     single: bool = False  # a layer above sends again already, so this one does not
     full_attempt: bool = True  # this attempt had its whole attempt timeout, not what a deadline left of it
     retry_wait: float = 0.0
-    attempts: list[dict[str, Any]] = field(default_factory=lambda: [])
-    waits: dict[str, float] = field(default_factory=lambda: {})
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    waits: dict[str, float] = field(default_factory=dict)
     source: str | None = "origin"
     cache: str | None = None
     reason: str | None = None

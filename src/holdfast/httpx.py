@@ -444,5 +444,4 @@ def _tuned(
         ),
         http1=http1,
         http2=http2,
-        forwards=proxy is not None and proxy.url.scheme in ("http", "https"),
     )

@@ -11,7 +11,7 @@ import random as global_random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast._wire import Family, Handler, Middleware, Q, R, ResponseLike
 from holdfast.by_origin import Pipelines, origin_of
@@ -26,12 +26,13 @@ from holdfast.errors import InvalidOption, Refused
 from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
 from holdfast.policies.breaker import Circuits
 from holdfast.policies.buffer import BodyBuffer
-from holdfast.policies.cache import Cache, Caching
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
 from holdfast.policies.rate_limit import RateLimiter
 from holdfast.policies.retry import Retries
 from holdfast.policies.timeout import AttemptTimeout, deadline_exceeded
-from holdfast.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from holdfast.policies.cache import Cache, Caching
 
 __all__ = ["Pipeline"]
 
@@ -106,11 +107,7 @@ class Pipeline:
         )
         self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
         self._limiter = None if rate_limit is None else RateLimiter(rate_limit, clock=clock)
-        self._caching = (
-            None
-            if cache is None
-            else Caching(cache, MemoryStore() if cache.store is None else cache.store, clock=clock, signed=bool(hooks))
-        )
+        self._caching = None if cache is None else _caching(cache, clock, signed=bool(hooks))
         layers: list[Middleware | None] = [
             self._caching,
             self._retries,
@@ -256,6 +253,14 @@ class _Entry:
         if outer is not None:
             call.single = outer.sends_again or outer.single
         return call
+
+
+def _caching(cache: Cache, clock: Clock, *, signed: bool) -> Caching:
+    # The cache is a third of all there is to import, so only those pay for it who want one.
+    from holdfast.policies.cache import Caching
+    from holdfast.stores.memory import MemoryStore
+
+    return Caching(cache, MemoryStore() if cache.store is None else cache.store, clock=clock, signed=signed)
 
 
 def _options(given: Mapping[str, Any], request: Q, family: Family[Q, R]) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -64,6 +65,14 @@ async def test_one_request_is_on_the_wire_until_the_verdict(family: FamilyModule
         assert server.count() == CALLERS
 
 
+def waits(on: Life, server: FaultyServer, callers: int) -> bool:
+    return bool(on.circuit(server)["waiting"] == callers)
+
+
+def has_seen(requests: int, server: FaultyServer) -> bool:
+    return server.count() == requests
+
+
 @of_row("C28-probe-cancelled")
 async def test_a_cancelled_probe_is_followed_by_one_other(family: FamilyModules, server: FaultyServer) -> None:
     clock, gate, rounds = AheadClock(), server.gate(), 5
@@ -81,12 +90,12 @@ async def test_a_cancelled_probe_is_followed_by_one_other(family: FamilyModules,
             for number, scope in enumerate(scopes):
                 calls.start_soon(call, scope)
                 await until(lambda: on.circuit(server)["in_flight"] == 1)
-                await until(lambda number=number: on.circuit(server)["waiting"] == number)  # first come, first served
+                await until(partial(waits, on, server, number))  # first come, first served
+            await all_at(gate, server, 1)
             for number in range(rounds):
-                await server.await_for(lambda server, number=number: server.count() == number + 1)
-                assert (gate.waiting, on.circuit(server)["in_flight"]) == (1, 1)
+                assert (server.count(), on.circuit(server)["in_flight"]) == (number + 1, 1)
                 scopes[number].cancel()
-                await server.await_for(lambda server, number=number: server.count() == number + 2)
+                await server.await_for(partial(has_seen, number + 2))
             assert on.circuit(server)["state"] == "half_open"
             await all_at(gate, server, 1)
             assert (server.count(), server.in_flight) == (rounds + 1, 1)
@@ -128,7 +137,7 @@ async def test_a_failed_probe_refuses_those_who_waited(family: FamilyModules, se
             await until(lambda: on.circuit(server)["waiting"] == CALLERS - 1)
             gate.open()
         assert server.count() == 1
-        refused = [answer for answer in got if isinstance(answer, Exception)]
+        refused: list[Any] = [answer for answer in got if isinstance(answer, Exception)]
         assert len(refused) == CALLERS - 1
         for error in refused:
             assert type(error) is named(family, "CircuitOpen")

@@ -43,4 +43,4 @@ class Counting:
 
 def a_layer_of_ones_own_fits() -> None:
     assert_type(Pipeline.of(Counting()), Pipeline)
-    Pipeline.of(lambda request: request)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Pipeline.of(Counting)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
-__all__ = ["Auto", "BodyHead", "buffer_limit", "is_stream", "read_head"]
+__all__ = ["Auto", "BodyHead", "buffer_limit", "count_encodings", "is_stream", "read_head"]
 
 Auto: TypeAlias = bool | Literal["auto"]
 BUFFER_LIMIT = 256 * 1024
@@ -24,26 +23,41 @@ _EMPTY_STATUSES = frozenset({204, 205, 304})
 
 @dataclass(slots=True)  # not frozen: one is made for each response, and freezing triples what that costs
 class BodyHead:
-    """The header fields that describe a body. ``length`` is None if it is not declared, or declared badly."""
+    """The header fields that describe a body, as they came; read further only when asked, for most never are."""
 
-    length: int | None = None
-    media_type: bytes = b""
-    encodings: int = 0
+    content_length: bytes = b""
+    content_type: bytes = b""
+
+    @property
+    def length(self) -> int | None:
+        """None if it is not declared, or declared badly."""
+        value = self.content_length
+        return int(value) if value.isdigit() and len(value) < 20 else None
+
+    @property
+    def media_type(self) -> bytes:
+        return self.content_type.partition(b";")[0].strip().lower()
 
 
 def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
-    """Read the three fields in one pass, which costs less than three look-ups by name."""
-    length: int | None = None
-    media_type, encodings = b"", 0
+    """Read the two fields in one pass, which costs less than two look-ups by name."""
+    length, media_type = b"", b""
     for name, value in raw:
         size = len(name)
         if size == 14 and name.lower() == b"content-length":
-            length = int(value) if value.isdigit() and len(value) < 20 else None
+            length = value
         elif size == 12 and name.lower() == b"content-type":
-            media_type = _media_type(value)
-        elif size == 16 and name.lower() == b"content-encoding":
-            encodings += value.count(b",") + 1
-    return BodyHead(length, media_type, encodings)
+            media_type = value
+    return BodyHead(length, media_type)
+
+
+def count_encodings(raw: Sequence[tuple[bytes, bytes]]) -> int:
+    """How many content encodings are chained. Apart from `read_head`, because every answer is asked for it."""
+    count = 0
+    for name, value in raw:
+        if len(name) == 16 and name.lower() == b"content-encoding":
+            count += value.count(b",") + 1
+    return count
 
 
 def buffer_limit(setting: Auto, head: BodyHead, *, method: str, status: int) -> int | None:
@@ -58,18 +72,14 @@ def buffer_limit(setting: Auto, head: BodyHead, *, method: str, status: int) -> 
         return None
     if status in _EMPTY_STATUSES or method == "HEAD":
         return BUFFER_LIMIT
-    if head.media_type in _STREAMS:
+    media_type, length = head.media_type, head.length
+    if media_type in _STREAMS:
         return 0
-    if head.length is not None:
-        return BUFFER_LIMIT if head.length <= BUFFER_LIMIT else 0
-    return BUFFER_LIMIT if head.media_type == b"application/json" or head.media_type.endswith(b"+json") else 0
+    if length is not None:
+        return BUFFER_LIMIT if length <= BUFFER_LIMIT else 0
+    return BUFFER_LIMIT if media_type == b"application/json" or media_type.endswith(b"+json") else 0
 
 
 def is_stream(head: BodyHead, status: int) -> bool:
     """True for a body that is meant to take its time: events, lines, an upgrade, a download of declared size."""
-    return status == 101 or head.media_type in _STREAMS or (head.length is not None and head.length > BUFFER_LIMIT)
-
-
-@lru_cache(64)  # an API has a few, and says them with each answer
-def _media_type(value: bytes) -> bytes:
-    return value.partition(b";")[0].strip().lower()
+    return status == 101 or head.media_type in _STREAMS or (head.length or 0) > BUFFER_LIMIT

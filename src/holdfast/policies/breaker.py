@@ -33,7 +33,7 @@ from holdfast.core.circuit import (
     State,
 )
 from holdfast.core.retry_after import server_delay
-from holdfast.errors import CircuitOpen, HoldfastError, InvalidOption, ServerFault, StatusError
+from holdfast.errors import CircuitOpen, HoldfastError, InvalidOption, Refused, ServerFault, StatusError
 from holdfast.policies._circuit import Circuit, copier, describe
 
 __all__ = ["Circuits", "TransitionListener"]
@@ -284,6 +284,10 @@ class _Layer(Generic[Q, R]):
 
         try:
             await queue.wait(self._clock, ask, call.owner)
+        except Refused as error:
+            if isinstance(error, self._family.transport_error):
+                raise
+            raise self._family.refusal(error, request) from None  # sent away: the transport is closed
         finally:
             call.waited("circuit", self._clock.monotonic() - asked)
         assert permit is not None, "the queue lets nobody pass without one"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
-from holdfast.core.buffering import MAX_ENCODINGS, Auto, buffer_limit, read_head
+from holdfast.core.buffering import MAX_ENCODINGS, Auto, buffer_limit, count_encodings, read_head
 
 __all__ = ["BodyBuffer"]
 
@@ -29,14 +29,17 @@ class BodyBuffer:
             response = await inner(request)
             if response.is_closed:
                 return response
-            head = read_head(response.headers.raw)
-            if head.encodings > MAX_ENCODINGS:
+            raw = response.headers.raw
+            encodings = count_encodings(raw)
+            if encodings > MAX_ENCODINGS:
                 await response.aclose()
-                message = f"the answer has {head.encodings} content encodings; at most {MAX_ENCODINGS} are decoded"
+                message = f"the answer has {encodings} content encodings; at most {MAX_ENCODINGS} are decoded"
                 raise family.undecodable(message, request)
             asked = call.options.buffer_body
             setting = own if asked is None else asked
-            limit = buffer_limit(setting, head, method=request.method, status=response.status_code)
+            if setting is False:
+                return response
+            limit = buffer_limit(setting, read_head(raw), method=request.method, status=response.status_code)
             if limit != 0:
                 await family.body(response).load(cap if limit is None else limit)
             return response

@@ -205,7 +205,7 @@ class Fetches(Generic[Q, R]):
         """Pass an answer of the origin's on, and store it if it may be."""
         headers = response.headers.raw
         judged = judge(trip.ask, trip.key, response.status_code, headers, exchange, self._policy, self._identity)
-        length = declared_length(headers)
+        length = declared_length(headers) if isinstance(judged, Storable) else None
         if isinstance(judged, Storable) and (length is None or length <= self._policy.max_entry_bytes):
             stored = await self._take(trip, response, judged.entry, length, flight)
         else:
@@ -230,10 +230,8 @@ class Fetches(Generic[Q, R]):
             return await self._store(trip, entry.with_body(whole), flight)
         body = family.body(response)
         chunks: list[bytes] = []
-        if body.in_memory or (flight is not None and len(flight.line) and not _endless(response)):
-            chunks, ended = await read_body(
-                body, limit, lambda: flight is None or body.in_memory or len(flight.line) > 0
-            )
+        if body.in_memory or (flight is not None and flight.followed and not _endless(response)):
+            chunks, ended = await read_body(body, limit, lambda: flight is None or body.in_memory or flight.followed)
             if ended:
                 await body.aclose()
                 whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)

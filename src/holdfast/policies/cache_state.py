@@ -20,6 +20,7 @@ from holdfast.policies.coalesce import Flights
 __all__ = ["Counts", "Shared", "from_entry", "passed_on", "unsatisfied"]
 
 _STATUS_FIELD: Final = cache_status.NAME.decode("ascii")
+_LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
 
 
 @dataclass(slots=True)
@@ -75,6 +76,9 @@ def passed_on(response: R, call: Call, counts: Counts, member: bytes, told: str)
         counts.misses += 1
     call.cache = told
     headers, text = response.headers, member.decode("ascii")
-    earlier = headers.get(_STATUS_FIELD)
-    headers[_STATUS_FIELD] = f"{earlier}, {text}" if earlier else text
+    for name, _ in headers.raw:  # a look-up by name that finds nothing costs twice as much
+        if len(name) == len(_STATUS_FIELD) and name.lower() == _LOWER_STATUS_FIELD:
+            text = f"{headers.get(_STATUS_FIELD)}, {text}"
+            break
+    headers[_STATUS_FIELD] = text
     return response

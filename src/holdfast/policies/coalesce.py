@@ -22,7 +22,7 @@ _STALL: Final = 1.0
 
 
 class Flight:
-    """One fetch under way. Belongs to its leader; followers stand in ``line``.
+    """One fetch under way. Belongs to its leader; followers stand in ``line``, made when the first one comes.
 
     ``mark`` is when it began, in the store's count of purges. ``entry`` is its answer, once it is over and if
     it may be shared. ``moved`` is when the last chunk came to a leader that streams (monotonic seconds).
@@ -32,12 +32,17 @@ class Flight:
 
     def __init__(self, mark: int) -> None:
         self.mark = mark
-        self.line = Line()
+        self.line: Line | None = None
         self.entry: Entry | None = None
         self.moved: float | None = None
         self.over = False
         self.vacant = False  # the leader left, and the follower that was woken is to lead
         self._reader: object = None
+
+    @property
+    def followed(self) -> bool:
+        """Whether anybody waits."""
+        return self.line is not None and len(self.line) > 0
 
     @property
     def read_here(self) -> bool:
@@ -53,7 +58,8 @@ class Flight:
         self.over = True
         self.entry = entry
         self._reader = None
-        self.line.admit(len(self.line))
+        if self.line is not None:
+            self.line.admit(len(self.line))
 
 
 class Flights:
@@ -85,7 +91,7 @@ class Flights:
         """The leader is gone, and nothing is known about the answer: one follower leads, the others wait on."""
         if flight.over:
             return
-        if flight.line.admit(1):
+        if flight.line is not None and flight.line.admit(1):
             flight.vacant = True
         else:
             self.land(key, flight)
@@ -97,6 +103,9 @@ class Flights:
         to lead in that moment, the next one is.
         """
         clock, began = self._clock, self._clock.monotonic()
+        line = flight.line
+        if line is None:
+            line = flight.line = Line()
 
         def lost() -> None:
             if flight.vacant:
@@ -108,7 +117,7 @@ class Flights:
                 until = _until(flight, call.deadline)
                 if until is not None and until <= clock.monotonic():
                     break
-                if await flight.line.wait(clock, until, lost, call.owner):
+                if await line.wait(clock, until, lost, call.owner):
                     leads, flight.vacant = flight.vacant, False
                     return leads
         finally:
@@ -120,7 +129,8 @@ class Flights:
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
         for flight in list(self._by_key.values()):
-            flight.line.dismiss(make_error, owner)
+            if flight.line is not None:
+                flight.line.dismiss(make_error, owner)
 
     def _forget(self, key: str, flight: Flight) -> None:
         if self._by_key.get(key) is flight:

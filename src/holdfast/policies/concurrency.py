@@ -65,7 +65,8 @@ class _Permits:
 
     def give_back(self) -> None:
         self.free += 1
-        self.hand_over()
+        if self.line:
+            self.hand_over()
 
     def hand_over(self) -> None:
         while self.free and self.line:

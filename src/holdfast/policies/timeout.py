@@ -18,7 +18,7 @@ from holdfast.errors import DeadlineExceeded
 __all__ = ["AttemptTimeout"]
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
-_UNLIMITED = dict.fromkeys(_TIMEOUTS)
+_UNLIMITED: dict[str, Any] = dict.fromkeys(_TIMEOUTS)
 
 
 class AttemptTimeout:
@@ -27,8 +27,9 @@ class AttemptTimeout:
     The limit goes into ``request.extensions["timeout"]`` (each of connect, read, write and pool is narrowed
     to it), and a cancel scope stands behind it, ``family.grace`` later, because a read timeout is for each
     read and a dripping server never trips it. A stream that the deadline does not cover gets the caller's own
-    timeouts back once its head is there: a pause between two events is not an attempt that takes long. No scope is made where there is neither deadline nor timeout.
-    An attempt that the scope ended raises the family's ReadTimeout. Cancellation from outside passes through.
+    timeouts back once its head is there: a pause between two events is not an attempt that takes long. No
+    scope is made where there is neither deadline nor timeout. An attempt that the scope ended raises the
+    family's ReadTimeout. Cancellation from outside passes through.
     """
 
     def __init__(self, seconds: float | None, *, clock: Clock, covers_body: Auto = "auto") -> None:
@@ -47,30 +48,30 @@ class AttemptTimeout:
                     call.recheck()
             begun = monotonic()
             limit = self._limit(call, begun)
-            if limit is not None:
+            try:
+                if limit is None:
+                    call.sends += 1
+                    response = await inner(request)
+                    _note(call, begun, monotonic(), response.status_code)
+                    return response
                 if limit <= 0:
                     raise family.refusal(deadline_exceeded(call), request)
                 extensions = request.extensions
                 given: dict[str, Any] | None = extensions.get("timeout")
                 narrowed = _narrowed(given, limit)
                 request.extensions = {**extensions, "timeout": narrowed}
-            call.sends += 1
-            try:
-                if limit is None:
+                call.sends += 1
+                with clock.timeout_at(begun + limit + grace):
                     response = await inner(request)
-                else:
-                    with clock.timeout_at(begun + limit + grace):
-                        response = await inner(request)
-                        _note(call, begun, monotonic(), response.status_code)
-                        if self._leave_to_caller(response, request, call, family) and narrowed is not given:
-                            narrowed.update(given or _UNLIMITED)
-                        return response
-                    raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
+                    _note(call, begun, monotonic(), response.status_code)
+                    if self._leave_to_caller(response, request, call, family) and narrowed is not given:
+                        narrowed.update(_UNLIMITED if given is None else given)
+                    return response
+                raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
             except BaseException as error:
-                _note(call, begun, monotonic(), None, type(error).__name__)
+                if call.sends > len(call.attempts):
+                    _note(call, begun, monotonic(), None, type(error).__name__)
                 raise
-            _note(call, begun, monotonic(), response.status_code)
-            return response
 
         return handle
 

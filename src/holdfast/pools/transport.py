@@ -33,9 +33,8 @@ class Pools(Generic[Q, R]):
     """An inner transport made of inner transports; ``make`` builds one that holds a single connection.
 
     ``make`` is called for each connection, so what it builds should share one SSL context; its
-    connections should expire with ``limits.keep_for``. ``http1`` and ``http2`` say what they speak.
-    ``forwards`` is True if plain ``http`` requests go to a forward proxy, so that any connection to it
-    serves all of them. The request's own pool timeout bounds its time in the line.
+    connections should expire with ``limits.keep_for``. ``http1`` and ``http2`` say what they speak. The
+    request's own pool timeout bounds its time in the line.
 
     Raises the family's ``PoolTimeout`` when that is over, `errors.Closed` after `aclose`, and what the
     lane raises. A caller cancelled in the line leaves without a trace; one cancelled later takes its
@@ -52,7 +51,6 @@ class Pools(Generic[Q, R]):
         limits: PoolLimits = PoolLimits(),
         http1: bool = True,
         http2: bool = False,
-        forwards: bool = False,
         clean: Clean = connection_is_clean,
         clock: Clock | None = None,
     ) -> None:
@@ -62,7 +60,6 @@ class Pools(Generic[Q, R]):
         self._limits = limits
         self._http1 = http1
         self._http2 = http2
-        self._forwards = forwards
         self._clock = SystemClock() if clock is None else clock
         self._speaks_http2: LRUCache[Key, bool] = LRUCache(_PROTOCOLS_REMEMBERED)
         self._here: Here[Q, R] | None = None
@@ -117,10 +114,8 @@ class Pools(Generic[Q, R]):
         return {"connections": len(here.ledger.lanes), "idle": here.ledger.idle, "waiting": len(here.line)}
 
     def _key(self, url: URLLike) -> Key:
-        scheme = url.scheme
-        if self._forwards and scheme == "http":
-            return (scheme, "", None)
-        return (scheme, url.host, url.port)
+        # Also through a proxy: httpcore keeps a connection to a forward proxy for one origin.
+        return (url.scheme, url.host, url.port)
 
     def _begin(self, request: Q) -> Here[Q, R]:
         if self._closed:

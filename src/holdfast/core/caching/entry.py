@@ -14,7 +14,7 @@ from holdfast.core.caching.fields import combine
 from holdfast.core.caching.key import split_key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for every answer, and never written to; see `Ask`
 class Exchange:
     """When a response came: monotonic seconds for its age, wall seconds for comparing with HTTP dates."""
 

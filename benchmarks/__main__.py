@@ -1,0 +1,33 @@
+"""All benchmarks, one after the other, as one report. Nothing is sent anywhere but to loopback.
+
+    python -m benchmarks [--quick] [--json]
+
+Takes about ten minutes; ``--quick`` one or two, and then says whether all of it runs, not how fast. Exits with 0
+whatever the figures say: on a shared machine they are for people to judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from benchmarks import cycles, imports, limiter, pipeline, wire
+from benchmarks.report import show
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    quick = options.quick
+    sections = asyncio.run(pipeline.measure(*((5, 50) if quick else (41, 500))))
+    sections.append(asyncio.run(cycles.measure()))
+    sections.append(asyncio.run(imports.measure(2 if quick else 15)))
+    sections += asyncio.run(limiter.measure(*((1_000, 1) if quick else (10_000, 5))))
+    sections.append(wire.report(*((2, 0.1) if quick else (11, 0.8))))
+    print(show(sections, as_json=options.json))
+
+
+if __name__ == "__main__":
+    main()
