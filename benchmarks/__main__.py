@@ -24,7 +24,7 @@ def main() -> None:
     sections = asyncio.run(pipeline.measure(*((5, 50) if quick else (41, 500))))
     sections.append(asyncio.run(cycles.measure()))
     sections.append(asyncio.run(imports.measure(2 if quick else 15)))
-    sections += asyncio.run(limiter.measure(*((1_000, 1) if quick else (10_000, 5))))
+    sections += asyncio.run(limiter.measure(*((3_000, 1) if quick else (10_000, 5))))
     sections.append(wire.report(*((2, 0.1) if quick else (11, 0.8))))
     print(show(sections, as_json=options.json))
 

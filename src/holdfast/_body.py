@@ -100,7 +100,7 @@ class Body:
             else:
                 self._complete = True
         except BaseException as error:
-            if self._rest is not None:
+            if not self.in_memory:  # a guarded read has ended it already
                 await self._end(error)
             raise
         self._chunks = iter(chunks)

@@ -7,7 +7,7 @@ layers share through ``request.extensions[CALL]``; `History` is the same, frozen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from holdfast.core.buffering import Auto
@@ -172,7 +172,6 @@ class Recheck(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """The record of one running call; belongs to it alone, so nothing here needs a lock.
 
@@ -182,26 +181,37 @@ class Call:
     ``queued`` is set by whoever made the call wait; the innermost layer then asks ``recheck`` before it sends.
     """
 
-    options: Options
-    started: float
-    deadline: float | None
-    total: float | None
-    key: str
-    owner: object = None  # the transport whose pipeline made this record
-    given: dict[str, Any] = field(default_factory=dict)  # the request's extensions as they came
-    sends_again: bool = False  # the pipeline retries
-    sends: int = 0
-    queued: bool = False
-    recheck: Recheck | None = None
-    single: bool = False  # a layer above sends again already, so this one does not
-    full_attempt: bool = True  # this attempt had its whole attempt timeout, not what a deadline left of it
-    retry_wait: float = 0.0
-    attempts: list[dict[str, Any]] = field(default_factory=list)
-    waits: dict[str, float] = field(default_factory=dict)
-    source: str | None = "origin"
-    cache: str | None = None
-    reason: str | None = None
-    fallback: str | None = None
+    # Written out: there is one for each call, and a dataclass with typed empty containers takes six times as long.
+    def __init__(
+        self,
+        options: Options,
+        started: float,
+        deadline: float | None,
+        total: float | None,
+        key: str,
+        owner: object = None,
+        given: dict[str, Any] | None = None,
+    ) -> None:
+        self.options = options
+        self.started = started
+        self.deadline = deadline
+        self.total = total
+        self.key = key
+        self.owner = owner  # the transport whose pipeline made this record
+        self.given: dict[str, Any] = {} if given is None else given  # the request's extensions as they came
+        self.sends_again = False  # the pipeline retries
+        self.single = False  # a layer above sends again already, so this one does not
+        self.sends = 0
+        self.queued = False
+        self.recheck: Recheck | None = None
+        self.full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it
+        self.retry_wait = 0.0
+        self.attempts: list[dict[str, Any]] = []
+        self.waits: dict[str, float] = {}
+        self.source: str | None = "origin"
+        self.cache: str | None = None
+        self.reason: str | None = None
+        self.fallback: str | None = None
 
     def waited(self, place: str, seconds: float) -> None:
         """Add to the waits of a place, and have the circuit looked at again before the next send."""

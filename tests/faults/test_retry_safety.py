@@ -18,6 +18,7 @@ from tests.faults.wire import TRUSTS_NOBODY, named, outcome, retry
 from tests.support import FamilyModules
 
 pytestmark = pytest.mark.anyio
+ON_ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])  # decided before any loop has a say
 ALONE: dict[str, Any] = {"breaker": None, "budget": None}
 
 
@@ -44,7 +45,7 @@ async def test_200_failing_attempts_take_one_connection(
         assert (server.count(), server.connections_opened) == (200, 1)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # a matter of counting
+@ON_ONE_LOOP
 @pytest.mark.parametrize(
     ("calls", "attempts", "most"),
     [pytest.param(200, 4, 300, id="S08"), pytest.param(1000, 3, 1210, id="S08-a-thousand-calls")],
@@ -112,6 +113,7 @@ async def test_the_last_outcome_is_handed_back_when_attempts_run_out(
         assert len(holdfast.history(caught.value).attempts) == 3
 
 
+@ON_ONE_LOOP
 @pytest.mark.parametrize(
     ("method", "status"),
     [
@@ -140,6 +142,7 @@ async def test_a_read_timeout_of_an_unsafe_method_is_final(
         assert server.count() == 1
 
 
+@ON_ONE_LOOP
 @of_row("S11")
 async def test_a_callers_own_idempotency_key_stays_the_same(family: FamilyModules, server: FaultyServer) -> None:
     server.on("/pay", Answer(503), Close(), Answer(201))
@@ -192,6 +195,7 @@ async def test_a_retry_layer_over_another_does_not_multiply(family: FamilyModule
     assert server.count() == 3
 
 
+@ON_ONE_LOOP
 @pytest.mark.parametrize(
     ("count", "sent"), [pytest.param("0", 3, id="S13-sdk-first"), pytest.param("1", 1, id="S13-sdk-retries")]
 )
@@ -205,7 +209,7 @@ async def test_an_sdks_own_retry_is_seen_and_not_multiplied(
         assert holdfast.history(response).reason == ("attempts" if sent == 3 else "nested_retry")
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # a matter of counting
+@ON_ONE_LOOP
 @pytest.mark.parametrize(
     ("rate", "succeed", "per_call"),
     [pytest.param(0.1, 0.995, 1.2, id="S15-10%"), pytest.param(0.2, 0.95, 1.22, id="S15-20%")],

@@ -499,7 +499,7 @@ async def test_those_who_wait_can_be_dismissed(family: FamilyModules) -> None:
         await desk.clock.settle()
         desk.circuits.dismiss(lambda: RateLimited("closing"), desk)
         await desk.clock.settle()
-        assert [type(error) for error in tally.bad] == [RateLimited]
+        assert [type(error) for error in tally.bad] == [family.holdfast.RateLimited]
         assert desk.circuits.snapshot()[KEY]["waiting"] == 1
         tasks.cancel_scope.cancel()
 

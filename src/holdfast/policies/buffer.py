@@ -18,7 +18,7 @@ class BodyBuffer:
     """
 
     def __init__(self, setting: Auto, cap: int | None = None) -> None:
-        self._setting = setting
+        self._setting: Auto = setting
         self._cap = cap
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
@@ -36,7 +36,7 @@ class BodyBuffer:
                 message = f"the answer has {encodings} content encodings; at most {MAX_ENCODINGS} are decoded"
                 raise family.undecodable(message, request)
             asked = call.options.buffer_body
-            setting = own if asked is None else asked
+            setting: Auto = own if asked is None else asked
             if setting is False:
                 return response
             limit = buffer_limit(setting, read_head(raw), method=request.method, status=response.status_code)
