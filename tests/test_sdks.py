@@ -16,7 +16,7 @@ import openai
 import pytest
 
 from holdfast import Pipeline
-from holdfast.core.retry import IDEMPOTENT
+from holdfast.core.retry import IDEMPOTENT_METHODS
 from holdfast.httpx2 import ResilientTransport
 from holdfast.testing.faulty import Answer, FaultyServer
 from tests.faults.wire import TRUSTS_NOBODY, retry
@@ -51,7 +51,7 @@ def server() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    pipeline = Pipeline(retry=retry(methods=IDEMPOTENT | {"POST"}))
+    pipeline = Pipeline(retry=retry(methods=IDEMPOTENT_METHODS | {"POST"}))
     transport = ResilientTransport(pipeline, verify=TRUSTS_NOBODY)
     async with httpx2.AsyncClient(transport=transport) as client:
         yield client

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from holdfast.core.jitter import EqualJitter as EqualJitter
     from holdfast.core.jitter import FullJitter as FullJitter
     from holdfast.core.jitter import ProportionalJitter as ProportionalJitter
+    from holdfast.core.retry import IDEMPOTENT_METHODS as IDEMPOTENT_METHODS
     from holdfast.core.retry import Retry as Retry
     from holdfast.errors import BodyDropped as BodyDropped
     from holdfast.errors import BodyTooLarge as BodyTooLarge
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from holdfast.errors import ResponseRejected as ResponseRejected
     from holdfast.errors import Unsupported as Unsupported
     from holdfast.pipeline import Pipeline as Pipeline
-
     from holdfast.policies.cache import Cache as Cache
     from holdfast.policies.concurrency import ConcurrencyLimit as ConcurrencyLimit
     from holdfast.stores.memory import MemoryStore as MemoryStore
@@ -47,7 +47,7 @@ _MODULES = {
     "core.bucket": ("RateLimit",),
     "core.budget": ("RetryBudget",),
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
-    "core.retry": ("Retry",),
+    "core.retry": ("IDEMPOTENT_METHODS", "Retry"),
     "errors": (
         "BodyDropped",
         "BodyTooLarge",

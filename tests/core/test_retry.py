@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from holdfast.core.fault import Fault
 from holdfast.core.jitter import DecorrelatedJitter, EqualJitter, FullJitter, Jitter, ProportionalJitter
-from holdfast.core.retry import IDEMPOTENT, Again, GiveUp, Retry, Verdict, judge, plan
+from holdfast.core.retry import IDEMPOTENT_METHODS, Again, GiveUp, Retry, Verdict, judge, plan
 
-METHODS = [*sorted(IDEMPOTENT), "POST", "PATCH", "CONNECT", "get"]
+METHODS = [*sorted(IDEMPOTENT_METHODS), "POST", "PATCH", "CONNECT", "get"]
 
 
 @given(
@@ -38,7 +38,7 @@ def test_an_unsafe_request_is_never_sent_twice_after_it_may_have_been_acted_on(
         server_says=server_says,
         predicate=predicate,
     )
-    safe = method in IDEMPOTENT or keyed or idempotent
+    safe = method in IDEMPOTENT_METHODS or keyed or idempotent
     untouched = fault in (Fault.UNSENT, Fault.UNPROCESSED) or status in (421, 425, 429)
     if not safe and not untouched:
         assert verdict is not Verdict.AGAIN

@@ -15,7 +15,7 @@ from holdfast.core.fault import Fault
 
 __all__ = ["Again", "GiveUp", "Retry", "Verdict", "judge", "plan"]
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """RFC 9110 9.2.2, and QUERY, which is safe by its own specification."""
 STATUSES = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
 """Statuses that a later attempt may cure. Never 501 or 505, and no other 4xx."""
@@ -52,7 +52,7 @@ class Retry:
     retry: Callable[[Any], bool] | None = None
     retry_if: Callable[[Any, int], bool] | None = None
     statuses: frozenset[int] = field(default=STATUSES)
-    methods: frozenset[str] = field(default=IDEMPOTENT)
+    methods: frozenset[str] = field(default=IDEMPOTENT_METHODS)
     max_server_delay: float = 120.0
     min_attempt_time: float = 0.0
 
