@@ -75,10 +75,10 @@ class TwoRecords(Behaviour):
     """Two whole responses in two writes, so over TLS in two records."""
 
     async def play(self, exchange: Exchange) -> None:
-        exchange.settle()
         half = len(TWO_IN_ONE) // 2
         await exchange.raw(TWO_IN_ONE[:half])
         await exchange.raw(TWO_IN_ONE[half:])
+        exchange.settle()
 
 
 class Wire:
@@ -483,6 +483,7 @@ async def test_nor_does_one_in_a_tls_record_of_its_own(
         server.on("/two", TwoRecords())
         async with Wire(family, verify=trust) as wire:
             assert await wire.get(f"{server.url}/two") == b"good"
+            await server.await_for(lambda server: server.in_flight == 0)  # both records have left
             assert await wire.get(f"{server.url}/next") == b"GET /next"
             assert await wire.get(f"{server.url}/kept") == b"GET /kept"
         assert server.connections_opened == 2

@@ -347,7 +347,6 @@ async def test_retry_if_turns_down_answers_that_look_good(family: FamilyModules)
         (Retry(attempts=4, wait=ProportionalJitter(base=1.0, cap=3.0)), [0.0, 1.0, 3.0, 6.0]),
         (Retry(attempts=4, wait=DecorrelatedJitter(base=1.0, cap=4.0)), [0.0, 2.0, 5.5, 9.5]),
     ],
-    ids=str,
 )
 async def test_waits_and_stops_are_tenacitys_and_ours(family: FamilyModules, retry: Retry, times: list[float]) -> None:
     async with stage(family, [Reply(502)], repeat_last=True, retry=retry, **ALONE) as on:
