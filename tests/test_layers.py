@@ -28,7 +28,7 @@ BELOW_POLICIES: Final = KNOWN_TO_ALL | {
 }
 # Middleware is handed in: a family never sees a policy.
 FAMILY: Final = BELOW_POLICIES | {
-    "holdfast._exits",
+    "holdfast._door",
     "holdfast.by_origin",
     "holdfast.pipeline",
     "holdfast.pools",
@@ -68,7 +68,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.by_origin": BELOW_POLICIES,
     "holdfast.pipeline": BELOW_POLICIES
     | {"holdfast.by_origin", "holdfast.policies", "holdfast.stores"},  # it builds the default store
-    "holdfast._exits": BELOW_POLICIES | {"holdfast.by_origin"},
+    "holdfast._door": BELOW_POLICIES | {"holdfast.by_origin"},
     "holdfast.httpx": FAMILY,
     "holdfast.httpx2": FAMILY,
     "holdfast.auth": BELOW_POLICIES | STORE_CONTRACT,

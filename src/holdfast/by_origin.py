@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from holdfast._wire import Family, Handler, Q, R, URLLike
+from holdfast.call import Owner
 
 __all__ = ["Bindable", "Pipelines", "origin_of"]
 
@@ -29,8 +30,8 @@ def _origin(scheme: str, host: str, port: int | None) -> str:
 class Bindable(Protocol):
     """What a transport needs of a pipeline, and of several under one roof."""
 
-    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]: ...
-    def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None: ...
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]: ...
+    def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None: ...
     def snapshot(self) -> dict[str, Any]: ...
 
 
@@ -69,7 +70,7 @@ class Pipelines:
                     return pipeline
         return self._default
 
-    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         handlers: dict[int, Handler[Q, R]] = {
             id(pipeline): pipeline.bind(inner, family, owner) for pipeline in self.all
         }
@@ -95,7 +96,7 @@ class Pipelines:
                     merged["origins"][key if key not in merged["origins"] else f"{key} ({prefix})"] = value
         return merged
 
-    def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None:
+    def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """Send away the calls of one transport that stand in any queue."""
         for pipeline in self.all:
             pipeline.dismiss(make_error, owner)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from holdfast.core.buffering import Auto
-from holdfast.errors import InvalidOption
+from holdfast.errors import Closed, InvalidOption
 
 __all__ = [
     "CALL",
@@ -21,7 +21,9 @@ __all__ = [
     "Call",
     "History",
     "Options",
+    "Owner",
     "Stamp",
+    "closed_error",
     "history",
     "read_options",
 ]
@@ -63,7 +65,8 @@ def _positive(value: Any) -> bool:
 
 def _cache(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return set(value) == {"ttl"} and isinstance(value["ttl"], (int, float)) and value["ttl"] >= 0
+        given: Mapping[Any, Any] = value
+        return list(given) == ["ttl"] and isinstance(given["ttl"], (int, float)) and given["ttl"] >= 0
     return value in ("refresh", "bypass", "only")
 
 
@@ -172,6 +175,23 @@ class Recheck(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """A transport, as its calls see it: the door that they come through."""
+
+    closing: bool  # no call may begin
+    closed: bool  # nothing is sent any more
+    running: int  # calls whose body is not closed yet
+
+    def leave(self, error: BaseException | None, complete: bool) -> None:
+        """A running call is over; a `holdfast._body.Watcher`."""
+        ...
+
+
+def closed_error() -> Closed:
+    """The refusal of a transport that is closing or closed."""
+    return Closed("the transport is closed; no call may begin", policy="transport")
+
+
 class Call:
     """The record of one running call; belongs to it alone, so nothing here needs a lock.
 
@@ -181,7 +201,19 @@ class Call:
     ``queued`` is set by whoever made the call wait; the innermost layer then asks ``recheck`` before it sends.
     """
 
-    # Written out: there is one for each call, and a dataclass with typed empty containers takes six times as long.
+    # There is one for each call: what it begins with stands in the class, and only what differs is stored.
+    sends_again = False  # the pipeline retries
+    single = False  # a layer above sends again already, so this one does not
+    sends = 0
+    queued = False
+    recheck: Recheck | None = None
+    full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it
+    retry_wait = 0.0
+    source: str | None = "origin"
+    cache: str | None = None
+    reason: str | None = None
+    fallback: str | None = None
+
     def __init__(
         self,
         options: Options,
@@ -189,7 +221,7 @@ class Call:
         deadline: float | None,
         total: float | None,
         key: str,
-        owner: object = None,
+        owner: Owner | None = None,
         given: dict[str, Any] | None = None,
     ) -> None:
         self.options = options
@@ -197,21 +229,10 @@ class Call:
         self.deadline = deadline
         self.total = total
         self.key = key
-        self.owner = owner  # the transport whose pipeline made this record
+        self.owner = owner  # the transport that it came through
         self.given: dict[str, Any] = {} if given is None else given  # the request's extensions as they came
-        self.sends_again = False  # the pipeline retries
-        self.single = False  # a layer above sends again already, so this one does not
-        self.sends = 0
-        self.queued = False
-        self.recheck: Recheck | None = None
-        self.full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it
-        self.retry_wait = 0.0
         self.attempts: list[dict[str, Any]] = []
         self.waits: dict[str, float] = {}
-        self.source: str | None = "origin"
-        self.cache: str | None = None
-        self.reason: str | None = None
-        self.fallback: str | None = None
 
     def waited(self, place: str, seconds: float) -> None:
         """Add to the waits of a place, and have the circuit looked at again before the next send."""

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from holdfast import _body, _wire, errors
-from holdfast._exits import Exits
+from holdfast._door import Door
 from holdfast._families import (
     bounded_decoders,
     grace,
@@ -335,8 +335,8 @@ class ResilientTransport(httpx.AsyncBaseTransport):
             refuse_inner_retries(inner)
         self.pipeline = Pipeline() if pipeline is None else pipeline
         self._inner = inner
-        self._exits = Exits(FAMILY)
-        self._handle = self._exits.bind(self.pipeline, inner)
+        self._door = Door()
+        self._handle = self.pipeline.bind(inner.handle_async_request, FAMILY, self._door)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self._handle(request)
@@ -360,7 +360,7 @@ class ResilientTransport(httpx.AsyncBaseTransport):
 
         Callers of this transport who stand in a queue are sent away with `Closed`. Safe to call again.
         """
-        await self._exits.close(self.pipeline, self._inner, drain)
+        await self._door.close(self.pipeline, self._inner, drain)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Always raises: there is no sync transport."""

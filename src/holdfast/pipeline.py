@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._wire import Family, Handler, Middleware, Q, R, ResponseLike
 from holdfast.by_origin import Pipelines, origin_of
-from holdfast.call import CALL, DEADLINE, DEFAULT_OPTIONS, OPTIONS, Call, Options, Stamp, read_options
+from holdfast.call import (
+    CALL,
+    DEADLINE,
+    DEFAULT_OPTIONS,
+    OPTIONS,
+    Call,
+    Options,
+    Owner,
+    Stamp,
+    closed_error,
+    read_options,
+)
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.breaker import CircuitBreaker
 from holdfast.core.bucket import RateLimit
@@ -153,7 +164,7 @@ class Pipeline:
             raise ValueError("this pipeline has no cache (cache=None)")
         return await self._caching.purge(url=url)
 
-    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
         for layer in reversed(self._layers):
             inner = layer.bind(inner, family)
@@ -181,7 +192,7 @@ class Pipeline:
             return {"origins": origins}
         return {"origins": origins, "cache": self._caching.snapshot()}
 
-    def dismiss(self, make_error: Callable[[], Exception], owner: object) -> None:
+    def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """End the waits of one transport's calls: those in a queue raise an error of their own, those in a backoff
         hand back their last real outcome.
         """
@@ -199,11 +210,13 @@ class _Entry:
         self._max_body_bytes = max_body_bytes
         self._sends_again = sends_again
 
-    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: object) -> Handler[Q, R]:
-        monotonic, limit = self._clock.monotonic, self._max_body_bytes
-        sends_again = self._sends_again
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
+        monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
+        sends_again, leave = self._sends_again, owner.leave
 
         async def handle(request: Q) -> R:
+            if owner.closing:
+                raise family.refusal(closed_error(), request)
             given = request.extensions
             running: Call | None = given.get(CALL)
             if running is not None and running.owner is owner:
@@ -213,6 +226,7 @@ class _Entry:
             call = self._call(request, given, running, now, family, owner)
             call.sends_again = sends_again
             request.extensions = {**given, CALL: call}
+            owner.running += 1
             try:
                 if call.deadline is not None and call.deadline <= now:
                     raise family.refusal(deadline_exceeded(call), request)
@@ -220,6 +234,7 @@ class _Entry:
                 if limit is not None and not response.is_closed:
                     response = await _capped(response, limit, request, family)
             except BaseException as error:
+                leave(None, False)
                 request.extensions = _unstamped(given)
                 if not isinstance(error, Exception):
                     raise
@@ -228,17 +243,21 @@ class _Entry:
                 if late is None:
                     raise
                 raise late from error
+            if response.is_closed:
+                leave(None, True)
+            else:
+                body_of(response).watch(leave)
             if response.status_code >= 300 and call.deadline is not None and _goes_on(response):
                 request.extensions = {**given, DEADLINE: Stamp(call.deadline, call.total, monotonic())}
             else:
-                request.extensions = _unstamped(given)
+                request.extensions = given if DEADLINE not in given else _unstamped(given)
             response.extensions[OPTIONS] = call.record()
             return response
 
         return handle
 
     def _call(
-        self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R], owner: object
+        self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R], owner: Owner
     ) -> Call:
         options = DEFAULT_OPTIONS if OPTIONS not in given else _options(given, request, family)
         total = options.deadline if options.deadline is not None else self._deadline

@@ -490,7 +490,8 @@ async def test_those_who_wait_can_be_dismissed(family: FamilyModules) -> None:
     desk.serve = anyio.sleep_forever
     tally = Tally(desk)
     mine, other = desk.call(), desk.call()
-    mine.owner = desk
+    owner: Any = desk
+    mine.owner = owner
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.send)
         await desk.clock.settle()

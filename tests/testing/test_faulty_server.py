@@ -339,7 +339,7 @@ async def test_it_serves_a_loop_that_is_blocked_and_waits_without_blocking() -> 
         server.on("/x", Held(gate))
         with urllib.request.urlopen(server.url) as answer:  # noqa: ASYNC210 - blocking is what is tested
             assert answer.read() == b"GET /"
-        async with anyio.create_task_group() as tasks, httpx_client() as client:
+        async with httpx_client() as client, anyio.create_task_group() as tasks:
             tasks.start_soon(client.get, server.url + "/x")
             await server.await_for(lambda server: gate.waiting == 1)
             gate.open()

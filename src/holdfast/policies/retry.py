@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
-from holdfast.call import CALL, Call
+from holdfast.call import CALL, Call, Owner
 from holdfast.clock import Clock
 from holdfast.core.budget import Budget, RetryBudget
 from holdfast.core.fault import Fault
@@ -119,8 +119,10 @@ class Retries:
         now = self.clock.monotonic()
         return {key: budget.balance(now) for key, budget in list(self._budgets.items())}
 
-    async def pause(self, seconds: float, owner: object) -> bool:
-        """Sleep through a backoff; False if `dismiss` ended it."""
+    async def pause(self, seconds: float, owner: Owner | None) -> bool:
+        """Sleep through a backoff; False if the transport was closed before or meanwhile."""
+        if owner is not None and owner.closed:
+            return False
         with anyio.CancelScope() as scope:
             self._pauses[scope] = owner
             try:
