@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from holdfast.core.buffering import Auto
 from holdfast.errors import Closed, InvalidOption
@@ -65,7 +65,7 @@ def _positive(value: Any) -> bool:
 
 def _cache(value: Any) -> bool:
     if isinstance(value, Mapping):
-        given: Mapping[Any, Any] = value
+        given = cast("Mapping[str, Any]", value)  # isinstance cannot tell of what
         return list(given) == ["ttl"] and isinstance(given["ttl"], (int, float)) and given["ttl"] >= 0
     return value in ("refresh", "bypass", "only")
 
