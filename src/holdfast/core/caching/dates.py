@@ -20,9 +20,10 @@ _DAY: Final = rb"(?:mon|tue|wed|thu|fri|sat|sun)"
 _LONG_DAY: Final = rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _MONTH: Final = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
 _TIME: Final = rb"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
-_IMF: Final = re.compile(_DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + rb" gmt")
-_RFC850: Final = re.compile(_LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" gmt")
-_ASCTIME: Final = re.compile(_DAY + rb" " + _MONTH + rb" (?P<day>[0-9]{2}| [0-9]) " + _TIME + rb" (?P<year>[0-9]{4})")
+# Not compiled here: re does that, and keeps it, when a date is first read, which most programs never do.
+_IMF: Final = _DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + rb" gmt"
+_RFC850: Final = _LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" gmt"
+_ASCTIME: Final = _DAY + rb" " + _MONTH + rb" (?P<day>[0-9]{2}| [0-9]) " + _TIME + rb" (?P<year>[0-9]{4})"
 _LONGEST: Final = len(b"Wednesday, 09-Nov-94 08:49:37 GMT")
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
@@ -39,9 +40,9 @@ def parse_date(value: bytes | None, now: float) -> float | None:
     if len(text) > _LONGEST:
         return None
     text = text.lower()
-    if match := _IMF.fullmatch(text) or _ASCTIME.fullmatch(text):
+    if match := re.fullmatch(_IMF, text) or re.fullmatch(_ASCTIME, text):
         return _moment(match, int(match["year"]))
-    if match := _RFC850.fullmatch(text):
+    if match := re.fullmatch(_RFC850, text):
         return _recent(match, now)
     return None
 
