@@ -40,7 +40,7 @@ from holdfast.policies.buffer import BodyBuffer
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
 from holdfast.policies.rate_limit import RateLimiter
 from holdfast.policies.retry import Retries
-from holdfast.policies.timeout import AttemptTimeout, deadline_exceeded
+from holdfast.policies.timeout import TIMER_SLACK, AttemptTimeout, deadline_exceeded
 
 if TYPE_CHECKING:
     from holdfast.policies.cache import Cache, Caching
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 _ATTEMPT_TIMEOUT = 10.0
-_SLACK = 0.005  # a timer may fire this much before its time
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AUTH_CHALLENGES = frozenset({401, 407})
 
@@ -302,7 +301,7 @@ def _late(error: Exception, call: Call, now: float, family: Family[Q, R], reques
 
     Whether the timeout of the socket fires first or our scope behind it, the caller gets one and the same error.
     """
-    if call.deadline is None or now < call.deadline - _SLACK or not isinstance(error, family.timeout_error):
+    if call.deadline is None or now < call.deadline - TIMER_SLACK or not isinstance(error, family.timeout_error):
         return None
     return None if isinstance(error, Refused) else family.refusal(deadline_exceeded(call), request)
 

@@ -93,7 +93,7 @@ async def test_an_open_circuit_refuses_at_once_and_sends_nothing(family: FamilyM
         with stopwatch() as watch:
             errors = [await outcome(on.http, "GET", f"{server.url}/down") for _ in range(100)]
         assert {type(error) for error in errors} == {named(family, "CircuitOpen")}
-        assert watch.seconds / 100 < 0.05
+        assert watch.seconds / 100 < 0.1
         assert server.count() == 3
         assert isinstance(errors[0], family.http.TransportError)
         assert 0 < errors[0].retry_after <= 6.0
@@ -212,7 +212,7 @@ async def test_closing_names_itself_to_calls_that_wait(
             with stopwatch() as watch:
                 await on.transport.aclose()
                 await until(lambda: len(got) >= 4)
-            assert watch.seconds < 2.0
+            assert watch.seconds < 5.0
             await on.transport.aclose()  # twice is safe
             gate.open()
         refused = [error for error in got if type(error) is named(family, "Closed")]
@@ -242,7 +242,7 @@ async def test_closing_names_itself_to_calls_that_wait_for_a_probe(family: Famil
             with stopwatch() as watch:
                 await on.transport.aclose()
                 await until(lambda: len(got) == 5)
-            assert watch.seconds < 2.0
+            assert watch.seconds < 5.0
         assert sum(type(error) is named(family, "Closed") for error in got) >= 4
         assert server.count("/never") == 1
 

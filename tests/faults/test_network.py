@@ -37,6 +37,7 @@ from holdfast.testing.faulty import (
 )
 from tests.faults.wire import (
     HTTP2,
+    STALL,
     memory,
     named,
     outcome,
@@ -182,7 +183,7 @@ async def test_a_refused_connection_is_named_within_its_time(
         server.go_down()
         with stopwatch() as measured, pytest.raises(family.http.ConnectError) as caught:
             await http.post(f"{server.url}/fault")
-        assert measured.seconds < 1.5
+        assert measured.seconds < 1.5 + STALL
         assert len(holdfast.history(caught.value).attempts) == attempts
         server.come_up()
 
@@ -204,7 +205,7 @@ async def test_the_deadline_holds_against_a_server_that_drips(
     async with surviving(family, server, deadline=deadline, **settings) as http:
         with stopwatch() as measured, pytest.raises(family.holdfast.DeadlineExceeded):
             await http.get(f"{server.url}/fault")
-        assert deadline - 0.01 <= measured.seconds < deadline + grace + 0.3
+        assert deadline - 0.01 <= measured.seconds < deadline + grace + 0.3 + STALL
         await server.await_for(lambda server: server.connections_open == 0)
 
 
@@ -218,7 +219,7 @@ async def test_a_silent_server_costs_no_more_than_all_attempts(
             await http.request(method, f"{server.url}/fault")
         sent = 2 if method == "GET" else 1
         assert len(holdfast.history(caught.value).attempts) == sent
-        assert measured.seconds < sent * (0.25 + family.holdfast.FAMILY.grace) + 0.3
+        assert measured.seconds < sent * (0.25 + family.holdfast.FAMILY.grace) + 0.3 + STALL
 
 
 YESTERDAY = datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(days=1)
@@ -260,7 +261,7 @@ async def test_tls_on_one_side_alone_is_named(
             with stopwatch() as measured, pytest.raises(family.http.TransportError) as caught:
                 await http.get(f"{scheme}://127.0.0.1:{port}/fault")
             assert type(caught.value) is named(family, error)
-            assert measured.seconds < 1.0
+            assert measured.seconds < 1.0 + STALL
             assert (secure.count(), server.count("/fault")) == (0, 0)
 
 
@@ -311,7 +312,7 @@ async def test_an_upload_that_was_refused_stops_and_is_named(
             assert (got.status_code, got.text) == (413, "too large")
         assert sum(sent) < 64 * MIB
         assert server.count("/fault") == 1
-        assert measured.seconds < 2.0
+        assert measured.seconds < 2.0 + STALL
 
 
 @pytest.mark.parametrize("path", [row("N18-redirect-to-itself", "/fault")])
@@ -346,7 +347,7 @@ async def test_a_dead_first_address_costs_less_than_half_a_second(
         async with surviving(family, server) as http:
             with stopwatch() as measured:
                 assert (await http.get(f"http://two.test:{server.port}/")).status_code == 200
-            assert measured.seconds < 0.5
+            assert measured.seconds < 0.5 + STALL
 
 
 @contextlib.contextmanager
@@ -459,5 +460,5 @@ async def test_an_http2_server_that_lets_nothing_through_meets_the_deadline(
             with stopwatch() as measured, pytest.raises(family.http.TransportError) as caught:
                 await http.post(f"{closed.url}/fault", content=b"stuck")
             assert type(caught.value) in [named(family, error) for error in errors]
-            assert measured.seconds < 0.3 + grace + 0.3
+            assert measured.seconds < 0.3 + grace + 0.3 + STALL
             await closed.await_for(lambda server: server.connections_open == left)

@@ -91,6 +91,10 @@ class Measured:
     peak: int = field(default=0)
 
 
+STALL = 3.0
+"""Seconds by which a shared machine may stop a test for: what the bounds catch would take longer by far."""
+
+
 @contextmanager
 def stopwatch() -> Iterator[Measured]:
     measured = Measured()

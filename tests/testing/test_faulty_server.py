@@ -485,14 +485,14 @@ def test_a_drip_takes_its_time(server: FaultyServer, head: bool, shortest: float
     server.on("/x", Drip(b"abcde", every=0.01, head=head))
     before = time.monotonic()
     assert ask(server, "/x")[2] == b"abcde"
-    assert shortest <= time.monotonic() - before < 2
+    assert shortest <= time.monotonic() - before < 20
 
 
 def test_a_delay_is_kept(server: FaultyServer) -> None:
     server.on("/x", Answer(delay=0.05))
     before = time.monotonic()
     assert ask(server, "/x")[0] == 200
-    assert 0.05 <= time.monotonic() - before < 2
+    assert 0.05 <= time.monotonic() - before < 20
 
 
 def test_an_early_answer_comes_on_the_head_stops_reading_and_resets(server: FaultyServer) -> None:

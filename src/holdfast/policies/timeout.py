@@ -15,8 +15,10 @@ from holdfast.clock import Clock
 from holdfast.core.buffering import Auto, is_stream, read_head
 from holdfast.errors import DeadlineExceeded
 
-__all__ = ["AttemptTimeout"]
+__all__ = ["TIMER_SLACK", "AttemptTimeout", "deadline_exceeded"]
 
+TIMER_SLACK = 0.005
+"""Seconds that a timer may fire before its time."""
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _UNLIMITED: dict[str, Any] = dict.fromkeys(_TIMEOUTS)
 
@@ -96,7 +98,11 @@ class AttemptTimeout:
             covers = not is_stream(read_head(response.headers.raw), response.status_code)
         if covers and call.deadline is not None:
             body.guard = _DeadlineGuard(
-                self._clock, call.deadline, family.grace, lambda: family.refusal(deadline_exceeded(call), request)
+                self._clock,
+                call.deadline,
+                family.grace,
+                family.timeout_error,
+                lambda: family.refusal(deadline_exceeded(call), request),
             )
         return not covers
 
@@ -104,18 +110,32 @@ class AttemptTimeout:
 class _DeadlineGuard:
     """Lets each chunk of a body come until the deadline."""
 
-    __slots__ = ("_clock", "_deadline", "_error", "_grace")
+    __slots__ = ("_clock", "_deadline", "_error", "_grace", "_timeout_error")
 
-    def __init__(self, clock: Clock, deadline: float, grace: float, error: Callable[[], Exception]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        deadline: float,
+        grace: float,
+        timeout_error: type[Exception],
+        error: Callable[[], Exception],
+    ) -> None:
         self._clock = clock
         self._deadline = deadline
         self._grace = grace
+        self._timeout_error = timeout_error
         self._error = error
 
     async def next(self, chunks: AsyncIterator[bytes]) -> bytes:
-        if self._clock.monotonic() < self._deadline:
+        if self._clock.monotonic() >= self._deadline:
+            raise self._error()
+        try:
             with self._clock.timeout_at(self._deadline + self._grace):
                 return await chunks.__anext__()
+        except self._timeout_error as error:  # the socket's own timeout may come first: one error for both
+            if self._clock.monotonic() < self._deadline - TIMER_SLACK:
+                raise
+            raise self._error() from error
         raise self._error()
 
 
