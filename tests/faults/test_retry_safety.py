@@ -136,7 +136,7 @@ async def test_a_read_timeout_of_an_unsafe_method_is_final(
     family: FamilyModules, server: FaultyServer, method: str
 ) -> None:
     server.on("/never", Never())
-    async with life(family, server, attempt_timeout=0.1) as on:
+    async with life(family, server, attempt_timeout=0.4) as on:
         error = await outcome(on.http, method, f"{server.url}/never")
         assert isinstance(error, family.http.ReadTimeout)
         assert server.count() == 1
