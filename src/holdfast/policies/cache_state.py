@@ -54,6 +54,7 @@ def from_entry(family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: fl
         status, headers, body = 304, not_modified_headers(entry), b""
     else:
         status, headers = entry.status, entry.headers
+        assert isinstance(entry.body, bytes), "the memory store keeps no blobs"
         body = b"" if ask.method == "HEAD" else entry.body
     headers.append((b"Age", b"%d" % int(age)))
     headers.append((cache_status.NAME, member))

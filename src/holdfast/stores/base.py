@@ -7,6 +7,7 @@ pickle. It holds no request credential: the key and the variant carry keyed dige
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Protocol, runtime_checkable
 
 from holdfast.core.caching.entry import Entry
@@ -55,6 +56,17 @@ class Store(Protocol):
         """
         ...
 
+    async def purge_prefix(self, prefix: str) -> int:
+        """Remove every entry whose URL begins with ``prefix``; the number removed.
+
+        Compared character by character. The work may depend on the size of the store.
+        """
+        ...
+
+    async def purge_tag(self, tag: str) -> int:
+        """Remove every entry that has ``tag`` among its `Entry.tags`; the number removed."""
+        ...
+
     async def clear(self) -> None:
         """Remove everything."""
         ...
@@ -70,4 +82,56 @@ class SyncLookup(Protocol):
 
     def lookup(self, key: str) -> tuple[Entry, ...]:
         """As `Store.get`, but returns at once and never raises."""
+        ...
+
+
+class Writer(Protocol):
+    """A body on its way into a store. Belongs to one task at a time; any method may raise `StoreError`.
+
+    Nothing of it can be read before `finish` returned. A process that dies before leaves no entry, and what it
+    had written is removed by the store in time.
+    """
+
+    async def write(self, chunk: bytes) -> None:
+        """Append to the body. Bounded memory, whatever was written before."""
+        ...
+
+    async def finish(self, entry: Entry) -> None:
+        """Store ``entry`` with what was written as its body; as `Store.put` in all else."""
+        ...
+
+    async def discard(self) -> None:
+        """Forget what was written. May be called at any time, also after `finish`, when nothing happens."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What a store on disk can do besides: take and give bodies that do not fit into memory.
+
+    Its `Store.get` gives entries with a long body as `Blob`; which bodies are long is the store's choice.
+    """
+
+    async def writer(self) -> Writer:
+        """A new body. Whoever asks for one ends it with `Writer.finish` or `Writer.discard`."""
+        ...
+
+    def read(self, entry: Entry) -> AsyncGenerator[bytes, None]:
+        """The body of an entry that `Store.get` gave, in pieces of at most 64 KiB, at constant memory.
+
+        It is whole even if the entry is replaced or evicted meanwhile, or raises `StoreError`. Whoever asks for
+        it closes it (``aclose``), read to its end or not.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsSecret(Protocol):
+    """What a store that outlives the process does besides: keep the secret of the digests in its entries' keys.
+
+    Without it a private cache could not find its own answers after a restart.
+    """
+
+    async def secret(self) -> bytes:
+        """32 random bytes, made by the first who asks, and the same for all who ever open this store."""
         ...

@@ -95,6 +95,24 @@ class MemoryStore:
         keys = [indexed] if isinstance(indexed, str) else list(indexed)
         return sum(len(self._remove(key)) for key in (_common_key(url), *keys))
 
+    async def purge_prefix(self, prefix: str) -> int:
+        """Remove every entry whose URL begins with ``prefix``, looking at all keys; the number removed."""
+        keys = [key for key in self._records if split_key(key)[2].startswith(prefix)]
+        return sum(len(self._remove(key)) for key in keys)
+
+    async def purge_tag(self, tag: str) -> int:
+        """Remove every entry that has ``tag``, looking at all entries; the number removed."""
+        removed = 0
+        for key in list(self._records):
+            variants = self.lookup(key)
+            kept = [entry for entry in variants if tag not in entry.tags]
+            if len(kept) < len(variants):
+                removed += len(variants) - len(kept)
+                self._remove(key)
+                if kept:
+                    self._add(key, kept, _size(kept))
+        return removed
+
     async def clear(self) -> None:
         """Remove everything."""
         self._records.clear()
@@ -147,7 +165,7 @@ def _size(variants: list[Entry] | tuple[Entry, ...]) -> int:
     total = 0
     for entry in variants:
         key = entry.key
-        total += len(entry.body) + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
+        total += entry.size + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
         if not key.startswith(_COMMON):
             total += len(key) + _INDEX_OVERHEAD
     return total

@@ -23,6 +23,14 @@ class Exchange:
     wall: float  # seconds since the epoch, at response_time
 
 
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A body that its store keeps apart, because it is too long to be handed about; read with `Streaming.read`."""
+
+    size: int  # bytes of the wire
+    name: str  # the store's own handle; means nothing to another store
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A stored response (RFC 9111 3)."""
@@ -30,7 +38,7 @@ class Entry:
     key: str  # primary key; a store that gives an entry back under another key is not believed
     status: int
     head: bytes  # header fields as they came, packed; see `headers`
-    body: bytes = field(repr=False)  # bytes of the wire, still content-encoded
+    body: bytes | Blob = field(repr=False)  # bytes of the wire, still content-encoded
     vary: tuple[bytes, ...]  # lower-case names of Vary, sorted; shared between entries
     variant: bytes  # the request's side of Vary, normalised, credentials concealed; see vary.py
     directives: ResponseDirectives  # shared between entries with the same Cache-Control
@@ -38,6 +46,12 @@ class Entry:
     initial_age: float  # seconds, at response_time (RFC 9111 4.2.3)
     response_time: float  # monotonic seconds; means nothing in another process or after a reboot
     wall: float  # seconds since the epoch, at response_time
+    tags: tuple[str, ...] = ()  # what it may be purged by besides its URL; shared between entries with the same
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if isinstance(self.body, bytes) else self.body.size
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -58,7 +72,7 @@ class Entry:
     def url(self) -> str:
         return split_key(self.key)[2]
 
-    def with_body(self, body: bytes) -> Entry:
+    def with_body(self, body: bytes | Blob) -> Entry:
         """The same entry with the body that arrived after its header block."""
         return Entry(
             key=self.key,
@@ -72,6 +86,7 @@ class Entry:
             initial_age=self.initial_age,
             response_time=self.response_time,
             wall=self.wall,
+            tags=self.tags,
         )
 
 

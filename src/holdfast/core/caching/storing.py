@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.core.caching.directives import ResponseDirectives, response_directives
-from holdfast.core.caching.entry import Entry, Exchange, pack
+from holdfast.core.caching.entry import Blob, Entry, Exchange, pack
 from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine, split_list
 from holdfast.core.caching.freshness import HEURISTIC_STATUSES, freshness_lifetime, initial_age
 from holdfast.core.caching.key import NOBODY, Identity, split_key
@@ -84,7 +84,7 @@ def make_entry(
     exchange: Exchange,
     policy: CachePolicy,
     identity: Identity,
-    body: bytes = b"",
+    body: bytes | Blob = b"",
 ) -> Entry | None:
     """Entry of a response that may be stored; None when its header block cannot be kept faithfully."""
     fields = combine(headers)

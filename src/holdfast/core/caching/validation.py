@@ -194,7 +194,7 @@ def _merge(stored: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
 def _head_agrees(entry: Entry, fields: Fields) -> bool:
     """Whether a HEAD answer is about the stored body (RFC 9111 4.3.5)."""
     length = fields.get(b"content-length")
-    if length is not None and delta_seconds(length.strip(b" \t")) != len(entry.body):
+    if length is not None and delta_seconds(length.strip(b" \t")) != entry.size:
         return False
     return entry.status == 200 and same_representation(entry, fields)
 
