@@ -41,6 +41,10 @@ class Store(Protocol):
 
         An entry too large for the store is not stored, and the one it was to replace is removed: it is out of
         date. A store may limit the variants of one key, and then forgets the one put longest ago.
+
+        An entry whose body is a `Blob` that this store gave keeps that body under the same name, and nothing is
+        copied. A body belongs to one entry: the one that had it goes, also if it was of another variant. If the
+        body is gone meanwhile, nothing is stored.
         """
         ...
 
@@ -92,12 +96,18 @@ class Writer(Protocol):
     had written is removed by the store in time.
     """
 
-    async def write(self, chunk: bytes) -> None:
-        """Append to the body. Bounded memory, whatever was written before."""
+    async def write(self, chunk: bytes) -> bool:
+        """Append to the body, of any length. Bounded memory, whatever was written before.
+
+        False when it has become too large for the store: then the writer is to be discarded.
+        """
         ...
 
-    async def finish(self, entry: Entry) -> None:
-        """Store ``entry`` with what was written as its body; as `Store.put` in all else."""
+    async def finish(self, entry: Entry) -> Entry | None:
+        """Store ``entry`` with what was written as its body; as `Store.put` in all else.
+
+        The entry as `Store.get` gives it, so that it can be read at once, or None if it was too large.
+        """
         ...
 
     async def discard(self) -> None:
@@ -116,11 +126,12 @@ class Streaming(Protocol):
         """A new body. Whoever asks for one ends it with `Writer.finish` or `Writer.discard`."""
         ...
 
-    def read(self, entry: Entry) -> AsyncGenerator[bytes, None]:
-        """The body of an entry that `Store.get` gave, in pieces of at most 64 KiB, at constant memory.
+    def read(self, entry: Entry, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """The body of an entry that `Store.get` gave, from byte ``start`` on, in pieces of at most 64 KiB.
 
-        It is whole even if the entry is replaced or evicted meanwhile, or raises `StoreError`. Whoever asks for
-        it closes it (``aclose``), read to its end or not.
+        At constant memory, and without reading what lies before ``start``. It is whole even if the entry is
+        replaced or evicted meanwhile, or raises `StoreError`. Whoever asks for it closes it (``aclose``), read to
+        its end or not.
         """
         ...
 
