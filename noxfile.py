@@ -130,6 +130,13 @@ def soak(session: nox.Session) -> None:
     pytest(session, "-m", "slow", "-o", "faulthandler_timeout=1800", *session.posargs)
 
 
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The public HTTP cache suite, on every kind of cache in real time; `-- -rP` shows what each does."""
+    install(session, "test")
+    pytest(session, "-m", "conformance", "-n", "8", *session.posargs)  # most of it is waiting
+
+
 def install(session: nox.Session, name: str, *pins: str) -> None:
     session.install("-e", ".", *group(name), *pins)
 

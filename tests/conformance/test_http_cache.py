@@ -1,0 +1,169 @@
+"""The public HTTP cache test suite, replayed against every kind of cache that can be built here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from holdfast import Cache, MemoryStore, Pipeline
+from holdfast.clock import Clock, SystemClock
+from holdfast.stores.base import Store
+from holdfast.testing.faulty import FaultyServer
+from tests.conformance.cases import UNSAID, Case, public_cases
+from tests.conformance.clocks import HandClock, HandPauses, Pauses, RealPauses
+from tests.conformance.origin import Origin
+from tests.conformance.replay import replay
+from tests.conftest import modules_of
+from tests.support import FAMILY_NAMES
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC: Final = public_cases()
+
+STORES: Final[dict[str, Callable[[Path], Store]]] = {
+    "memory": lambda path: MemoryStore(),
+}
+ALONE: Final[dict[str, Any]] = {"retry": None, "breaker": None, "concurrency": None}
+
+_RANGES = "parts of an answer: core/caching/ranges.py"
+_STALE = "stale on purpose: core/caching/stale.py"
+_TARGETED = "RFC 9213: core/caching/targeted.py"
+NOT_YET: Final[dict[str, str]] = {
+    "partial-store-complete-reuse-partial": _RANGES,
+    "partial-store-complete-reuse-partial-no-last": _RANGES,
+    "partial-store-partial-reuse-partial-suffix": _RANGES,
+    "partial-store-partial-complete": _RANGES,
+    "partial-use-headers": _RANGES,
+    "stale-while-revalidate": _STALE,
+    "cdn-max-age": _TARGETED,
+    "cdn-max-age-extension": _TARGETED,
+    "cdn-max-age-expires": _TARGETED,
+    "cdn-max-age-short-cc-max-age": _TARGETED,
+    "cdn-max-age-0-expires": _TARGETED,
+    "cdn-no-store-cc-fresh": _TARGETED,
+    "cdn-fresh-cc-nostore": _TARGETED,
+}
+"""Cases that do not pass yet, each with the part that is missing. One that begins to pass must leave this table."""
+
+DECLINED: Final[dict[str, str]] = {}
+"""Optimal cases that we do not follow, each with its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of cache."""
+
+    shared: bool
+    family: str
+    store: str
+    alone: bool
+
+    def __str__(self) -> str:
+        return "-".join(
+            ("shared" if self.shared else "private", self.family, self.store, "alone" if self.alone else "pipeline")
+        )
+
+    def pipeline(self, store: Store, clock: Clock) -> Pipeline:
+        cache = Cache(shared=self.shared, heuristic=True, store=store)
+        return Pipeline(cache=cache, clock=clock, **(ALONE if self.alone else {}))
+
+
+EVERY_KIND: Final = tuple(
+    Kind(*chosen) for chosen in itertools.product((False, True), FAMILY_NAMES, STORES, (True, False))
+)
+
+
+async def verdicts(kind: Kind, cases: tuple[Case, ...], path: Path, *, by_hand: bool) -> dict[str, str | None]:
+    """Why each case failed that applies to this kind of cache; None for those that passed."""
+    cases = tuple(case for case in cases if case.applies(shared=kind.shared))
+    clock: Clock = SystemClock()
+    pauses: Pauses = RealPauses()
+    if by_hand:
+        clock = hand = HandClock()
+        pauses = HandPauses(hand, len(cases))
+    origin = Origin(cases, clock.wall)
+    store = STORES[kind.store](path)
+    async with FaultyServer() as server:
+        server.default(origin.answer)
+        pipeline = kind.pipeline(store, clock)
+        try:
+            return await replay(
+                modules_of(kind.family), cases, pipeline, origin, server, pauses, retries=not kind.alone
+            )
+        finally:
+            await store.aclose()
+
+
+def mistakes(results: dict[str, str | None], cases: tuple[Case, ...]) -> list[str]:
+    """What is not as the tables say."""
+    said = NOT_YET | DECLINED
+    kinds = {case.id: case.kind for case in cases}
+    failed = [
+        f"{kinds[id]} {id}: {why}"
+        for id, why in results.items()
+        if why is not None and kinds[id] != "check" and id not in said
+    ]
+    passed = [f"{id} passes: take it from its table" for id, why in results.items() if why is None and id in said]
+    return failed + passed
+
+
+def report(results: dict[str, str | None], cases: tuple[Case, ...]) -> None:
+    """What `pytest -rP` shows: the cases that only ask how a cache behaves, and how many of the others passed."""
+    for case in cases:
+        if case.kind == "check" and case.id in results:
+            print(f"{'no ' if results[case.id] else 'yes'} {case.id}")
+    for sort in ("required", "optimal"):
+        of_it = [results[case.id] for case in cases if case.kind == sort and case.id in results]
+        print(f"{sort}: {of_it.count(None)} of {len(of_it)}")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND, ids=str)
+async def test_the_public_suite(kind: Kind, tmp_path: Path) -> None:
+    results = await verdicts(kind, PUBLIC, tmp_path, by_hand=True)
+    report(results, PUBLIC)
+    assert not (wrong := mistakes(results, PUBLIC)), "\n".join(wrong)
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize("kind", EVERY_KIND[::5], ids=str)
+async def test_the_public_suite_on_the_other_event_loop(kind: Kind, tmp_path: Path) -> None:
+    assert not (wrong := mistakes(await verdicts(kind, PUBLIC, tmp_path, by_hand=True), PUBLIC)), "\n".join(wrong)
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("kind", EVERY_KIND, ids=str)
+async def test_the_public_suite_in_real_time(kind: Kind, tmp_path: Path) -> None:
+    results = await verdicts(kind, PUBLIC, tmp_path, by_hand=False)
+    report(results, PUBLIC)
+    assert not (wrong := mistakes(results, PUBLIC)), "\n".join(wrong)
+
+
+async def test_the_replay_can_fail() -> None:
+    """Without a cache every case fails that wants an answer from one, and no other."""
+    clock = HandClock()
+    origin = Origin(PUBLIC, clock.wall)
+    async with FaultyServer() as server:
+        server.default(origin.answer)
+        pauses = HandPauses(clock, len(PUBLIC))
+        pipeline = Pipeline(clock=clock, **ALONE)
+        results = await replay(modules_of("httpx"), PUBLIC, pipeline, origin, server, pauses, retries=False)
+    wants_a_cache = {
+        case.id
+        for case in PUBLIC
+        if any(
+            step.expected_type not in (None, "not_cached") or step.expected_status not in (UNSAID, None)
+            for step in case.requests
+        )
+    }
+    failed = {id for id, why in results.items() if why is not None}
+    assert failed == wants_a_cache | {"partial-store-partial-complete"}
