@@ -36,6 +36,7 @@ FAMILY: Final = BELOW_POLICIES | {
 STORE_CONTRACT: Final = frozenset({"holdfast.stores.base"})
 CLIENT_SIDE: Final = BELOW_POLICIES | STORE_CONTRACT | {"holdfast.auth", "holdfast.client", "holdfast.pipeline"}
 ALL_BUT_TESTING: Final = CLIENT_SIDE | {
+    "holdfast._history",
     "holdfast.drill",
     "holdfast.graphql",
     "holdfast.httpx",
@@ -59,6 +60,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._body": KNOWN_TO_ALL,
     "holdfast._families": KNOWN_TO_ALL,
     "holdfast.call": KNOWN_TO_ALL | {"holdfast.core"},
+    "holdfast._history": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._waiting": KNOWN_TO_ALL,
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
     "holdfast.background": KNOWN_TO_ALL,

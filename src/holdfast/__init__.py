@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from holdfast._version import __version__
 
 if TYPE_CHECKING:
-    from holdfast.call import Attempt as Attempt
-    from holdfast.call import History as History
-    from holdfast.call import history as history
+    from holdfast._history import Attempt as Attempt
+    from holdfast._history import History as History
+    from holdfast._history import history as history
     from holdfast.core.breaker import CircuitBreaker as CircuitBreaker
     from holdfast.core.bucket import RateLimit as RateLimit
     from holdfast.core.budget import RetryBudget as RetryBudget
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from holdfast.stores.memory import MemoryStore as MemoryStore
 
 _MODULES = {
-    "call": ("Attempt", "History", "history"),
+    "_history": ("Attempt", "History", "history"),
     "core.breaker": ("CircuitBreaker",),
     "core.bucket": ("RateLimit",),
     "core.budget": ("RetryBudget",),

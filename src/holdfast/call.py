@@ -1,30 +1,27 @@
 """What is known about one call while it runs, and what is told of it afterwards.
 
 `Options` is what the caller asked for in ``extensions["holdfast"]``; `Call` is the running record that the
-layers share through ``request.extensions[CALL]``; `History` is the same, frozen and typed, for users.
+layers share through ``request.extensions[CALL]``; `holdfast.History` is the same, frozen and typed, for users.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from holdfast.core.buffering import Auto
+from holdfast.core.value import Value
 from holdfast.errors import Closed, InvalidOption
 
 __all__ = [
     "CALL",
     "DEADLINE",
     "OPTIONS",
-    "Attempt",
     "Call",
-    "History",
     "Options",
     "Owner",
     "Stamp",
     "closed_error",
-    "history",
     "read_options",
 ]
 
@@ -36,7 +33,6 @@ DEADLINE = "holdfast.deadline"
 """Key of the deadline's stamp, left on a request whose redirect or auth flow goes on (R0.9)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Per-request options. An option that is not given leaves the pipeline's setting in force."""
 
@@ -52,11 +48,11 @@ class Options:
     cache: str | Mapping[str, float] | None = None  # "refresh", "bypass", "only", {"ttl": 60}
     identity: str | None = None  # whose private cache this is
 
-    def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            value = getattr(self, name)
-            if value is not None and not check(value):
+    def __init__(self, **given: Any) -> None:
+        for name, value in given.items():
+            if value is not None and not _CHECKS[name](value):
                 raise InvalidOption(f'extensions["holdfast"]["{name}"] has a bad value: {value!r}; {_WANTED[name]}')
+        vars(self).update(given)
 
 
 def _positive(value: Any) -> bool:
@@ -123,46 +119,13 @@ def read_options(extensions: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One request on the wire: when it began (seconds after the call), how long, and how it ended.
-
-    ``wait`` is the backoff in seconds before it. ``status`` is None if there was no response; ``error`` is
-    then the name of the exception's class. A body that failed after the head has both.
-    """
-
-    number: int
-    started: float
-    duration: float
-    status: int | None
-    error: str | None = None
-    wait: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happened in one call. ``source``: "origin", "cache", "revalidated" or "fallback"; None if it failed.
-
-    ``reason`` says why it was not sent again (``attempts``, ``deadline``, ``budget_exhausted``,
-    ``body_not_replayable``, ``retry_after_exceeds_deadline``, ``circuit_open``, ...), None where the answer
-    was good. ``waits`` are seconds by place: ``backoff``, ``rate_limit``, ``concurrency``, ``circuit``.
-    """
-
-    attempts: tuple[Attempt, ...]
-    source: str | None
-    cache: str | None
-    waits: Mapping[str, float]
-    reason: str | None
-    fallback: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Value):
     """The deadline that a request keeps over redirects and auth flows, and when it was left there."""
 
-    deadline: float
-    total: float | None
-    left_at: float
+    def __init__(self, deadline: float, total: float | None, left_at: float) -> None:
+        self.deadline: Final = deadline
+        self.total: Final = total
+        self.left_at: Final = left_at
 
     def stale(self, now: float) -> bool:
         """True if nobody took the call further in all its time: the user sends an old Request anew."""
@@ -249,30 +212,3 @@ class Call:
             "reason": self.reason,
             "fallback": self.fallback,
         }
-
-
-_ATTEMPT_FIELDS = frozenset(item.name for item in fields(Attempt))
-
-
-def history(outcome: Any) -> History:
-    """The history of a call, from its response or from the exception that it raised.
-
-    Raises ValueError if it did not pass through holdfast. For a response that was redirected or came from an
-    auth flow it tells of the last hop; the earlier ones are in ``response.history``.
-    """
-    carried: dict[str, Any] = getattr(outcome, "extensions", None) or getattr(outcome, "__dict__", {})
-    record: dict[str, Any] | None = carried.get(OPTIONS)
-    if record is None or "attempts" not in record:
-        raise ValueError(f"this {type(outcome).__name__} has not been through a holdfast transport")
-    attempts = tuple(
-        Attempt(**{name: value for name, value in item.items() if name in _ATTEMPT_FIELDS})
-        for item in record["attempts"]
-    )
-    return History(
-        attempts=attempts,
-        source=record["source"],
-        cache=record["cache"],
-        waits=dict(record["waits"]),
-        reason=record["reason"],
-        fallback=record["fallback"],
-    )

@@ -29,7 +29,6 @@ from holdfast.call import (
 )
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.breaker import CircuitBreaker
-from holdfast.core.bucket import RateLimit
 from holdfast.core.budget import RetryBudget
 from holdfast.core.buffering import Auto
 from holdfast.core.retry import Retry
@@ -38,12 +37,13 @@ from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
 from holdfast.policies.breaker import Circuits
 from holdfast.policies.buffer import BodyBuffer
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
-from holdfast.policies.rate_limit import RateLimiter
 from holdfast.policies.retry import Retries
 from holdfast.policies.timeout import TIMER_SLACK, AttemptTimeout, deadline_exceeded
 
 if TYPE_CHECKING:
+    from holdfast.core.bucket import RateLimit
     from holdfast.policies.cache import Cache, Caching
+    from holdfast.policies.rate_limit import RateLimiter
 
 __all__ = ["Pipeline"]
 
@@ -67,6 +67,7 @@ class Pipeline:
     ``hooks``: functions of (request, attempt) run on each attempt. Raises ValueError for settings that cannot work
     together.
 
+    >>> from holdfast import RateLimit
     >>> pipeline = Pipeline(retry=Retry(attempts=4), rate_limit=RateLimit(100, per=60.0, burst=10))
     >>> pipeline.circuits.force_open("https://api.example.com:443")
     >>> pipeline.snapshot()["origins"]["https://api.example.com:443"]["circuit"]["state"]
@@ -116,7 +117,7 @@ class Pipeline:
             )
         )
         self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
-        self._limiter = None if rate_limit is None else RateLimiter(rate_limit, clock=clock)
+        self._limiter = None if rate_limit is None else _limiter(rate_limit, clock)
         self._caching = None if cache is None else _caching(cache, clock, signed=bool(hooks))
         layers: list[Middleware | None] = [
             self._caching,
@@ -273,8 +274,16 @@ class _Entry:
         return call
 
 
+# A layer that is off by default is imported by those who want it: together they are half of all there is to import.
+
+
+def _limiter(settings: RateLimit, clock: Clock) -> RateLimiter:
+    from holdfast.policies.rate_limit import RateLimiter
+
+    return RateLimiter(settings, clock=clock)
+
+
 def _caching(cache: Cache, clock: Clock, *, signed: bool) -> Caching:
-    # The cache is a third of all there is to import, so only those pay for it who want one.
     from holdfast.policies.cache import Caching
     from holdfast.stores.memory import MemoryStore
 

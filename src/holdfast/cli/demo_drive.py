@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from holdfast.call import history
+from holdfast._history import history
 from holdfast.cli.demo_origin import TAG, Counts
 from holdfast.cli.demo_process import OriginProcess
 from holdfast.cli.demo_promises import Promise, judge

@@ -17,7 +17,7 @@ of state begins a new generation, and an outcome that belongs to an older one ch
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import Final
 
 from holdfast.core.breaker_settings import CircuitBreaker, Outcome
 from holdfast.core.circuit import (
@@ -35,6 +35,7 @@ from holdfast.core.circuit import (
     Wait,
 )
 from holdfast.core.ramp import begin, fail, next_start, start, succeed
+from holdfast.core.value import Value
 from holdfast.core.window import OutcomeWindow
 
 __all__ = [
@@ -84,7 +85,7 @@ def _probe(state: HalfOpen, settings: CircuitBreaker, now: float) -> tuple[State
     if len(probes) >= settings.half_open_max:
         return state, Wait(_first_expiry(probes))
     permit = Permit(state.generation, state.issued, now, now + settings.lease_or_default, len(probes) + 1)
-    return replace(state, probes=(*probes, permit), issued=state.issued + 1), permit
+    return state.replace(probes=(*probes, permit), issued=state.issued + 1), permit
 
 
 def _climb(state: Ramping, settings: CircuitBreaker, now: float) -> tuple[State, Answer]:
@@ -95,7 +96,7 @@ def _climb(state: Ramping, settings: CircuitBreaker, now: float) -> tuple[State,
         return state, Wait(at)
     lease, ramp = settings.lease_or_default, state.ramp
     permit = Permit(state.generation, state.issued, now, now + lease, len(permits) + 1, ramp.number)
-    return replace(state, permits=(*permits, permit), issued=state.issued + 1, ramp=start(ramp, now)), permit
+    return state.replace(permits=(*permits, permit), issued=state.issued + 1, ramp=start(ramp, now)), permit
 
 
 def holds(state: State, permit: Permit) -> bool:
@@ -111,29 +112,31 @@ def holds(state: State, permit: Permit) -> bool:
 
 def renew(state: State, permit: Permit, settings: CircuitBreaker, now: float) -> State:
     """Let the lease of a held ``permit`` begin now: what it stood in our queues does not count."""
-    fresh = replace(permit, started=now, expires=now + settings.lease_or_default)
+    fresh = permit.replace(started=now, expires=now + settings.lease_or_default)
     match state:
         case HalfOpen():
-            return replace(state, probes=_replaced(state.probes, fresh))
+            return state.replace(probes=_replaced(state.probes, fresh))
         case Ramping():
-            return replace(state, permits=_replaced(state.permits, fresh))
+            return state.replace(permits=_replaced(state.permits, fresh))
         case _:
             return state
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """An outcome, and what came with it.
 
     ``waiting``: callers in the queue. ``server_delay``: seconds that the server asked for (Retry-After).
     ``slow``: the answer took longer than ``slow_after``.
     """
 
-    outcome: Outcome
-    now: float
-    waiting: int = 0
-    server_delay: float = 0.0
-    slow: bool = False
+    def __init__(
+        self, outcome: Outcome, now: float, waiting: int = 0, server_delay: float = 0.0, slow: bool = False
+    ) -> None:
+        self.outcome: Final = outcome
+        self.now: Final = now
+        self.waiting: Final = waiting
+        self.server_delay: Final = server_delay
+        self.slow: Final = slow
 
 
 def record(
@@ -207,9 +210,9 @@ def _after_probe(
     if outcome is Outcome.CUT or (held and (outcome is Outcome.FAILURE or verdict.slow)):
         return _opened(state, state.openings + 1, settings, verdict, random)
     if not held or outcome not in (Outcome.SUCCESS, Outcome.HEAD):
-        return replace(state, probes=rest)
+        return state.replace(probes=rest)
     if state.successes + 1 < settings.close_after:
-        return replace(state, probes=rest, successes=state.successes + 1)
+        return state.replace(probes=rest, successes=state.successes + 1)
     if settings.ramp_from is None:
         return closed(settings, state.generation + 1)
     ramp = begin(settings.ramp_from, now - permit.started, now)
@@ -233,7 +236,7 @@ def _after_step(
                 return closed(settings, state.generation + 1)
         case Outcome.COMPLETED | Outcome.IGNORED:
             pass
-    return replace(state, permits=rest, ramp=ramp)
+    return state.replace(permits=rest, ramp=ramp)
 
 
 def _alive(permits: tuple[Permit, ...], now: float) -> tuple[Permit, ...]:

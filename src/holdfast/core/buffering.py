@@ -7,8 +7,9 @@ circuit sees it. Small bodies are therefore read inside the attempt; streams pas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from holdfast.core.value import Value
 
 __all__ = ["Auto", "BodyHead", "buffer_limit", "count_encodings", "is_stream", "read_head"]
 
@@ -21,12 +22,12 @@ _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl",
 _EMPTY_STATUSES = frozenset({204, 205, 304})
 
 
-@dataclass(slots=True)  # not frozen: one is made for each response, and freezing triples what that costs
-class BodyHead:
+class BodyHead(Value):
     """The header fields that describe a body, as they came; read further only when asked, for most never are."""
 
-    content_length: bytes = b""
-    content_type: bytes = b""
+    def __init__(self, content_length: bytes = b"", content_type: bytes = b"") -> None:
+        self.content_length: Final = content_length
+        self.content_type: Final = content_type
 
     @property
     def length(self) -> int | None:

@@ -6,11 +6,11 @@ Plain data; what leads from one state to the next is in `holdfast.core.breaker`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Final
 
 from holdfast.core.breaker_settings import CircuitBreaker
 from holdfast.core.ramp import Ramp
+from holdfast.core.value import Value
 from holdfast.core.window import OutcomeWindow
 
 __all__ = [
@@ -29,30 +29,52 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """Leave to send one call, known by ``generation`` and ``number``. Settling it twice does no harm."""
+class Permit(Value):
+    """Leave to send one call, known by ``generation`` and ``number``. Settling it twice does no harm.
 
-    generation: int
-    number: int
-    started: float = field(default=-math.inf, compare=False)
-    expires: float = field(default=math.inf, compare=False)  # then its place may go to another
-    level: int = field(default=0, compare=False)  # how many were on the wire with it, itself included
-    round: int = field(default=0, compare=False)  # of the ramp
+    At ``expires`` its place may go to another. ``level``: how many were on the wire with it, itself included; in
+    ``round`` of the ramp.
+    """
+
+    def __init__(
+        self,
+        generation: int,
+        number: int,
+        started: float = -math.inf,
+        expires: float = math.inf,
+        level: int = 0,
+        round: int = 0,
+    ) -> None:
+        self.generation: Final = generation
+        self.number: Final = number
+        self.started: Final = started
+        self.expires: Final = expires
+        self.level: Final = level
+        self.round: Final = round
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Permit) and self.number == other.number and self.generation == other.generation
+
+    def __hash__(self) -> int:
+        return hash((self.generation, self.number))
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Value):
     """No place now. Ask again after the next outcome, or at ``until``."""
 
-    until: float
+    __match_args__ = ("until",)
+
+    def __init__(self, until: float) -> None:
+        self.until: Final = until
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Value):
     """Not now; ask again in ``retry_after`` seconds."""
 
-    retry_after: float
+    __match_args__ = ("retry_after",)
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after: Final = retry_after
 
 
 Answer = Permit | Wait | Refuse
@@ -76,72 +98,95 @@ class Tally:
         window.calls += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Value):
     """Calls pass, and their outcomes are counted."""
 
-    name: ClassVar[str] = "closed"
-    permit: Permit
-    tally: Tally = field(compare=False)
+    name = "closed"
+
+    def __init__(self, permit: Permit, tally: Tally) -> None:
+        self.permit: Final = permit
+        self.tally: Final = tally
 
     @property
     def generation(self) -> int:
         return self.permit.generation
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Value):
     """Calls are refused; the first one from ``until`` on probes. ``openings``: so often without closing."""
 
-    name: ClassVar[str] = "open"
-    generation: int
-    opened_at: float
-    until: float
-    openings: int
+    name = "open"
+
+    def __init__(self, generation: int, opened_at: float, until: float, openings: int) -> None:
+        self.generation: Final = generation
+        self.opened_at: Final = opened_at
+        self.until: Final = until
+        self.openings: Final = openings
 
 
-@dataclass(frozen=True, slots=True)
-class HalfOpen:
+class HalfOpen(Value):
     """A few calls probe, the others wait for their verdict."""
 
-    name: ClassVar[str] = "half_open"
-    generation: int
-    opened_at: float
-    openings: int
-    probes: tuple[Permit, ...] = ()
-    issued: int = 0
-    successes: int = 0
+    name = "half_open"
+
+    def __init__(
+        self,
+        generation: int,
+        opened_at: float,
+        openings: int,
+        probes: tuple[Permit, ...] = (),
+        issued: int = 0,
+        successes: int = 0,
+    ) -> None:
+        self.generation: Final = generation
+        self.opened_at: Final = opened_at
+        self.openings: Final = openings
+        self.probes: Final = probes
+        self.issued: Final = issued
+        self.successes: Final = successes
 
 
-@dataclass(frozen=True, slots=True)
-class Ramping:
+class Ramping(Value):
     """The server answers again; it gets its load back step by step."""
 
-    name: ClassVar[str] = "ramping"
-    generation: int
-    opened_at: float
-    openings: int
-    began: float
-    ramp: Ramp
-    permits: tuple[Permit, ...] = ()
-    issued: int = 0
+    name = "ramping"
+
+    def __init__(
+        self,
+        generation: int,
+        opened_at: float,
+        openings: int,
+        began: float,
+        ramp: Ramp,
+        permits: tuple[Permit, ...] = (),
+        issued: int = 0,
+    ) -> None:
+        self.generation: Final = generation
+        self.opened_at: Final = opened_at
+        self.openings: Final = openings
+        self.began: Final = began
+        self.ramp: Final = ramp
+        self.permits: Final = permits
+        self.issued: Final = issued
 
 
-@dataclass(frozen=True, slots=True)
-class ForcedOpen:
+class ForcedOpen(Value):
     """Refuses all calls until somebody resets it."""
 
-    name: ClassVar[str] = "forced_open"
-    generation: int
-    opened_at: float
+    name = "forced_open"
+
+    def __init__(self, generation: int, opened_at: float) -> None:
+        self.generation: Final = generation
+        self.opened_at: Final = opened_at
 
 
-@dataclass(frozen=True, slots=True)
-class Disabled:
+class Disabled(Value):
     """Lets all calls pass, and judges none, until somebody resets it."""
 
-    name: ClassVar[str] = "disabled"
-    permit: Permit
+    name = "disabled"
+
+    def __init__(self, permit: Permit) -> None:
+        self.permit: Final = permit
 
     @property
     def generation(self) -> int:

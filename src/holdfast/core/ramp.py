@@ -9,7 +9,9 @@ twice what it can bear. No I/O, no clock, no randomness.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import Final
+
+from holdfast.core.value import Value
 
 __all__ = ["Ramp", "begin", "fail", "next_start", "start", "succeed"]
 
@@ -24,8 +26,7 @@ _LONGEST_PACE = 0.025
 """Seconds between two starts at most: enough to hear a refusal, and little to wait where calls take long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ramp:
+class Ramp(Value):
     """Where the ramp stands. A round is as many verdicts as its limit; ``number`` counts them.
 
     ``limit``: calls on the wire at once. ``sure``: the last limit that is known to hold. ``step``: by how
@@ -35,18 +36,33 @@ class Ramp:
     when the last call started.
     """
 
-    limit: int
-    sure: int
-    step: int
-    seconds: float
-    started: float
-    number: int = 0
-    calm: int = 0
-    good: int = 0
-    bad: int = 0
-    most: int = 0
-    doubts: int = 0
-    run: int = 0
+    def __init__(
+        self,
+        limit: int,
+        sure: int,
+        step: int,
+        seconds: float,
+        started: float,
+        number: int = 0,
+        calm: int = 0,
+        good: int = 0,
+        bad: int = 0,
+        most: int = 0,
+        doubts: int = 0,
+        run: int = 0,
+    ) -> None:
+        self.limit: Final = limit
+        self.sure: Final = sure
+        self.step: Final = step
+        self.seconds: Final = seconds
+        self.started: Final = started
+        self.number: Final = number
+        self.calm: Final = calm
+        self.good: Final = good
+        self.bad: Final = bad
+        self.most: Final = most
+        self.doubts: Final = doubts
+        self.run: Final = run
 
 
 def begin(limit: int, seconds: float, now: float) -> Ramp:
@@ -60,7 +76,7 @@ def next_start(ramp: Ramp) -> float:
 
 
 def start(ramp: Ramp, now: float) -> Ramp:
-    return replace(ramp, started=now)
+    return ramp.replace(started=now)
 
 
 def succeed(ramp: Ramp, seconds: float, level: int, number: int) -> Ramp:
@@ -68,14 +84,14 @@ def succeed(ramp: Ramp, seconds: float, level: int, number: int) -> Ramp:
     most = max(ramp.most, level) if number == ramp.number else ramp.most
     calm = max(0, ramp.calm - 1)
     seconds = (ramp.seconds + seconds) / 2
-    return _judge_round(replace(ramp, good=ramp.good + 1, run=0, calm=calm, most=most, seconds=seconds))
+    return _judge_round(ramp.replace(good=ramp.good + 1, run=0, calm=calm, most=most, seconds=seconds))
 
 
 def fail(ramp: Ramp, level: int, number: int) -> Ramp:
     """A call failed that started in round ``number``, as one of ``level`` on the wire."""
     if number != ramp.number:  # part of an overshoot that was answered already
         return ramp
-    after = replace(ramp, bad=ramp.bad + 1, run=ramp.run + 1)
+    after = ramp.replace(bad=ramp.bad + 1, run=ramp.run + 1)
     if after.bad <= _TOLERANCE * after.limit:
         return _judge_round(after)
     if after.limit > after.sure:
@@ -113,8 +129,7 @@ def _next_round(
     calm: int | None = None,
     doubts: int = 0,
 ) -> Ramp:
-    return replace(
-        ramp,
+    return ramp.replace(
         limit=limit,
         sure=ramp.sure if sure is None else sure,
         step=ramp.step if step is None else step,

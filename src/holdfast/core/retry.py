@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from holdfast.core.fault import Fault
+from holdfast.core.value import Value
 
 __all__ = ["Again", "GiveUp", "Retry", "Verdict", "judge", "plan"]
 
@@ -126,19 +127,19 @@ def _untouched(status: int | None, fault: Fault | None) -> bool:
     return status in NOT_PROCESSED
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(Value):
     """Send again after ``wait`` seconds; ``source`` is "backoff", or "retry_after" where the server spoke."""
 
-    wait: float
-    source: str
+    def __init__(self, wait: float, source: str) -> None:
+        self.wait: Final = wait
+        self.source: Final = source
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Value):
     """Hand the outcome to the caller, and say why under ``reason``."""
 
-    reason: str
+    def __init__(self, reason: str) -> None:
+        self.reason: Final = reason
 
 
 def plan(

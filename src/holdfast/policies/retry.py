@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
@@ -21,7 +20,6 @@ from holdfast.call import CALL, Call, Owner
 from holdfast.clock import Clock
 from holdfast.core.budget import Budget, RetryBudget
 from holdfast.core.fault import Fault
-from holdfast.core.jitter import Jitter
 from holdfast.core.retry import THROTTLED, Again, GiveUp, Retry, Verdict, judge, plan
 from holdfast.core.retry_after import server_delay, should_retry
 from holdfast.errors import BodyDropped, Refused, ResponseRejected
@@ -45,14 +43,18 @@ _SDK_RETRY = "x-stainless-retry-count"
 """Sent by the SDKs that Stainless generates (openai, anthropic): above 0, the SDK itself is sending again."""
 
 
-@dataclass(slots=True)
 class _Outcome(Generic[R]):
     """What an attempt left behind: a response, or the error in its place."""
 
-    response: R | None = None
-    error: Exception | None = None
-    fault: Fault | None = None
-    predicate: bool | None = None
+    __slots__ = ("error", "fault", "predicate", "response")
+
+    def __init__(
+        self, response: R | None = None, *, error: Exception | None = None, fault: Fault | None = None
+    ) -> None:
+        self.response = response
+        self.error = error
+        self.fault = fault
+        self.predicate: bool | None = None
 
 
 class Retries:
@@ -256,6 +258,8 @@ class _Retrying(Generic[Q, R]):
         return answer if self._shared.withdraw(call.key) else "budget_exhausted"
 
     def _backoff(self, outcome: _Outcome[R], call: Call, number: int, *, throttled: bool) -> float:
+        from holdfast.core.jitter import Jitter  # only after a failure, as tenacity is
+
         wait = self._settings.wait_throttled if throttled else self._settings.wait
         if wait is None:
             wait = _default_wait(throttled)

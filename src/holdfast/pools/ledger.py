@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from holdfast.core.value import Value
 
 __all__ = ["Key", "Lane", "Ledger", "PoolLimits"]
 
@@ -18,21 +19,21 @@ Key = tuple[str, str, "int | None"]
 """Scheme, host and port: the requests that may share a connection."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolLimits:
-    """How many connections, over all origins together. None: no limit. The defaults are httpx's."""
+class PoolLimits(Value):
+    """How many connections, over all origins together, how many idle ones of them at most, and for how many seconds
+    an idle one may wait for its next request. None: no limit. The defaults are httpx's.
+    """
 
-    connections: int | None = 100
-    kept: int | None = 20  # idle ones at most
-    keep_for: float | None = 5.0  # seconds that an idle one may wait for its next request
-
-    def __post_init__(self) -> None:
-        if self.connections is not None and self.connections < 1:
-            raise ValueError(f"connections must be at least 1, got {self.connections}")
-        if self.kept is not None and self.kept < 0:
-            raise ValueError(f"kept must not be negative, got {self.kept}")
-        if self.keep_for is not None and not self.keep_for >= 0:
-            raise ValueError(f"keep_for must not be negative, got {self.keep_for}")
+    def __init__(self, *, connections: int | None = 100, kept: int | None = 20, keep_for: float | None = 5.0) -> None:
+        if connections is not None and connections < 1:
+            raise ValueError(f"connections must be at least 1, got {connections}")
+        if kept is not None and kept < 0:
+            raise ValueError(f"kept must not be negative, got {kept}")
+        if keep_for is not None and not keep_for >= 0:
+            raise ValueError(f"keep_for must not be negative, got {keep_for}")
+        self.connections: Final = connections
+        self.kept: Final = kept
+        self.keep_for: Final = keep_for
 
 
 class Lane(Generic[W]):
