@@ -31,6 +31,12 @@ S = TypeVar("S", bound=Stream)
 _NOTHING: Iterator[bytes] = iter(())
 
 
+class Orphans(Protocol):
+    """Where streams wait that were dropped unclosed."""
+
+    def append(self, stream: Stream, /) -> None: ...
+
+
 class Guard(Protocol):
     """Stands around each read of a chunk, as the deadline does that covers the body."""
 
@@ -54,7 +60,7 @@ class Body:
         self._watchers: list[Watcher] = []
         self._complete = False
         self.guard: Guard | None = None
-        self.orphans: list[Stream] | None = None
+        self.orphans: Orphans | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -81,10 +87,11 @@ class Body:
         else:
             self._watchers.append(watcher)
 
-    async def load(self, limit: int | None) -> None:
+    async def load(self, limit: int | None, wanted: Callable[[], bool] | None = None) -> None:
         """Read it into memory, but not beyond the chunk that passes ``limit`` bytes (None: to its end).
 
-        What was read stays to be read, and the rest follows it from the wire. Fails like any read.
+        It stops too when it is not ``wanted`` any more, asked after each chunk. What was read stays to be read, and
+        the rest follows it from the wire. Fails like any read.
         """
         if self._rest is None:
             return
@@ -95,7 +102,7 @@ class Body:
             async for chunk in self._reading if self.guard is None else self:
                 chunks.append(chunk)
                 size += len(chunk)
-                if limit is not None and size > limit:
+                if (limit is not None and size > limit) or (wanted is not None and not wanted()):
                     break
             else:
                 self._complete = True

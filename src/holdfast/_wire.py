@@ -127,6 +127,10 @@ class Family(ABC, Generic[Q, R]):
         """This library's ``PoolTimeout``: for a call that got no connection in its pool timeout."""
 
     @abstractmethod
+    def read_error(self, message: str, request: Q) -> Exception:
+        """This library's ``ReadError``: for a stored body that breaks off in the middle."""
+
+    @abstractmethod
     def undecodable(self, message: str, request: Q) -> Exception:
         """This library's ``DecodingError``: for content encodings that nobody should decode."""
 
@@ -146,8 +150,10 @@ class Family(ABC, Generic[Q, R]):
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes,
         extensions: dict[str, Any] | None = None,
+        *,
+        rest: Stream | None = None,
     ) -> R:
-        """An open, unread response made by us; ``body`` holds wire bytes (still content-encoded)."""
+        """An open, unread response made by us, of ``body`` and then ``rest``: wire bytes (still content-encoded)."""
 
     @abstractmethod
     def preview(self, response: R, request: Q) -> R:

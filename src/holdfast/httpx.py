@@ -200,6 +200,9 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
     def pool_timeout(self, message: str, request: httpx.Request) -> Exception:
         return httpx.PoolTimeout(message, request=request)
 
+    def read_error(self, message: str, request: httpx.Request) -> Exception:
+        return httpx.ReadError(message, request=request)
+
     def undecodable(self, message: str, request: httpx.Request) -> Exception:
         return httpx.DecodingError(message, request=request)
 
@@ -225,12 +228,14 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes,
         extensions: dict[str, Any] | None = None,
+        *,
+        rest: _body.Stream | None = None,
     ) -> httpx.Response:
         # stream=, not content=: a response made with content is closed already, and its elapsed raises.
         return httpx.Response(
             status_code,
             headers=list(headers),
-            stream=_Stream((body,)),
+            stream=_Stream((body,), rest),
             extensions=extensions,
             request=request,
         )

@@ -200,6 +200,9 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
     def pool_timeout(self, message: str, request: httpx2.Request) -> Exception:
         return httpx2.PoolTimeout(message, request=request)
 
+    def read_error(self, message: str, request: httpx2.Request) -> Exception:
+        return httpx2.ReadError(message, request=request)
+
     def undecodable(self, message: str, request: httpx2.Request) -> Exception:
         return httpx2.DecodingError(message, request=request)
 
@@ -225,12 +228,14 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes,
         extensions: dict[str, Any] | None = None,
+        *,
+        rest: _body.Stream | None = None,
     ) -> httpx2.Response:
         # stream=, not content=: a response made with content is closed already, and its elapsed raises.
         return httpx2.Response(
             status_code,
             headers=list(headers),
-            stream=_Stream((body,)),
+            stream=_Stream((body,), rest),
             extensions=extensions,
             request=request,
         )

@@ -43,16 +43,30 @@ class Cache(CachePolicy):
     """
 
     store: Store | None = None
-    """Where answers are kept; None: a `MemoryStore` of the pipeline's own, of 64 MiB."""
+    """Where answers are kept; None: a `MemoryStore` of the pipeline's own, of 64 MiB.
+
+    A store that is given is lent: other pipelines may use it too, and whoever made it closes it.
+    """
 
     key: bytes | None = field(default=None, repr=False)
-    """Secret of the digests that stand for credentials, 16 to 64 bytes; None: a random one.
+    """Secret of the digests that stand for credentials, 16 to 64 bytes; None: the store's, if it keeps one.
 
-    Give one where several pipelines share a store, or answers to credentials are each pipeline's own.
+    Else a random one. Give one where several pipelines share a store that keeps none, or answers to credentials
+    are each pipeline's own.
     """
 
     store_timeout: float = 0.05
-    """Seconds for each operation of a store that has to wait; after that the origin is asked."""
+    """Seconds for each operation of a store that has to wait; after that the origin is asked.
+
+    A long body on its way into a store may take so much for each ``spill_bytes``. What is not used is saved up, to
+    ten times as much; a store that needs more is given up for this body.
+    """
+
+    spill_bytes: int = 1024 * 1024
+    """Bytes of a body that are held in memory while it comes; with a store that takes long bodies, more go there.
+
+    They go in pieces of this size. With other stores a body is held up to ``max_entry_bytes``.
+    """
 
     def __post_init__(self) -> None:
         CachePolicy.__post_init__(self)  # super() does not know a class with slots (bpo-46757)
@@ -60,6 +74,8 @@ class Cache(CachePolicy):
             Identity(self.key)
         if not 0 < self.store_timeout < float("inf"):
             raise ValueError(f"store_timeout must be more than 0 seconds, got {self.store_timeout}")
+        if self.spill_bytes < 1:
+            raise ValueError(f"spill_bytes must be at least 1, got {self.spill_bytes}")
 
 
 class Caching:
@@ -67,10 +83,14 @@ class Caching:
 
     def __init__(self, settings: Cache, store: Store, *, clock: Clock, signed: bool) -> None:
         self.settings = settings
+        shelf = Shelf(store, clock=clock, timeout=settings.store_timeout)
+        own = Identity.of(settings, settings.key or secrets.token_bytes(32))
         self._shared = Shared(
             policy=settings,
-            identity=Identity.of(settings, settings.key or secrets.token_bytes(32)),
-            shelf=Shelf(store, clock=clock, timeout=settings.store_timeout),
+            identity=None if settings.key is None and shelf.keeps_secret is not None else own,
+            stand_in=own,
+            shelf=shelf,
+            spill_bytes=settings.spill_bytes,
             flights=Flights(clock),
             clock=clock,
             signed=signed,

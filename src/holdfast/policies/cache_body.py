@@ -10,65 +10,124 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from holdfast._body import Body
 from holdfast.core.caching.fields import Headers, delta_seconds
+from holdfast.policies.cache_blob import Spool
+from holdfast.policies.cache_store import Shelf
 
 __all__ = ["Recording", "declared_length", "read_body"]
 
 
 class Recording:
-    """Stands around each read of a chunk (`holdfast._body.Guard`) and keeps what passes, up to ``limit`` bytes.
+    """A body on its way to its reader, of which a copy is kept: a `Stream` around another body.
 
-    ``whole`` is awaited with the body before the reader learns of its end; ``cut`` is called instead, once,
-    when the body fails, is abandoned, or passes the limit: from then on nothing is kept. ``passed`` is called
-    for each chunk. Belongs to one response.
+    The copy is in memory up to ``memory`` bytes, then it goes into the store; over ``limit`` bytes nothing is kept.
+    ``whole`` is awaited with the copy before the reader learns of the end. ``cut`` is called instead when the body
+    fails, is abandoned, passes the limit, or is too fast for the store. ``passed`` is called for each chunk.
+    Belongs to one response; cancellation ends it like any failure.
     """
 
-    __slots__ = ("_chunks", "_cut", "_length", "_limit", "_passed", "_size", "_whole")
+    __slots__ = (
+        "_body",
+        "_chunks",
+        "_cut",
+        "_held",
+        "_length",
+        "_limit",
+        "_memory",
+        "_passed",
+        "_shelf",
+        "_size",
+        "_spool",
+        "_whole",
+    )
 
     def __init__(
         self,
-        chunks: list[bytes],
+        body: Body,
+        shelf: Shelf,
         *,
+        memory: int,
         limit: int,
         length: int | None,
-        whole: Callable[[bytes], Awaitable[None]],
+        whole: Callable[[bytes | Spool], Awaitable[None]],
         cut: Callable[[], None],
         passed: Callable[[], None],
     ) -> None:
-        self._chunks: list[bytes] | None = chunks
-        self._size = sum(map(len, chunks))
+        self._body = body
+        self._shelf = shelf
+        self._memory = memory
         self._limit = limit
         self._length = length
         self._whole = whole
         self._cut = cut
         self._passed = passed
+        self._chunks: list[bytes] | None = []
+        self._held = 0  # bytes in _chunks
+        self._size = 0
+        self._spool: Spool | None = None
 
-    async def next(self, chunks: AsyncIterator[bytes]) -> bytes:
+    @property
+    def keeping(self) -> bool:
+        """Whether there is still a copy in the making."""
+        return self._chunks is not None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            chunk = await chunks.__anext__()
+            chunk = await self._body.__anext__()
         except StopAsyncIteration:
-            kept, self._chunks = self._chunks, None
-            if kept is not None and (self._length is None or self._length == self._size):
-                await self._whole(b"".join(kept))
-            elif kept is not None:
-                self._cut()
+            if self._chunks is not None:
+                await self._finish(self._chunks)
             raise
         if self._chunks is not None:
-            self._size += len(chunk)
-            if self._size > self._limit:
-                self._drop()
-            else:
-                self._chunks.append(chunk)
-                self._passed()
+            await self._keep(self._chunks, chunk)
         return chunk
 
-    def ended(self, error: BaseException | None, complete: bool) -> None:
-        """The body's watcher: an end that `next` has not seen is not a whole body."""
-        self._drop()
+    async def aclose(self) -> None:
+        try:
+            await self._body.aclose()
+        finally:
+            await self._drop()
 
-    def _drop(self) -> None:
+    async def _keep(self, chunks: list[bytes], chunk: bytes) -> None:
+        self._size += len(chunk)
+        self._held += len(chunk)
+        chunks.append(chunk)
+        if self._size > self._limit or (self._held > self._memory and not await self._spill(chunks)):
+            await self._drop()
+        else:
+            self._passed()
+
+    async def _spill(self, chunks: list[bytes]) -> bool:
+        """Hand what is held to the store; False if it does not take it."""
+        piece = b"".join(chunks)
+        chunks.clear()
+        self._held = 0
+        if self._spool is None:
+            self._spool = await Spool.begin(self._shelf)
+        return self._spool is not None and await self._spool.write(piece)
+
+    async def _finish(self, chunks: list[bytes]) -> None:
+        if self._length is not None and self._length != self._size:
+            await self._drop()
+        elif self._spool is None:
+            self._chunks = None
+            await self._whole(b"".join(chunks))
+        elif chunks and not await self._spill(chunks):
+            await self._drop()
+        else:
+            self._chunks = None
+            await self._whole(self._spool)
+
+    async def _drop(self) -> None:
+        """Keep nothing of it, also in the store; again: nothing happens."""
+        spool, self._spool = self._spool, None
         if self._chunks is not None:
             self._chunks = None
             self._cut()
+        if spool is not None:
+            await spool.aclose()
 
 
 async def read_body(body: Body, limit: int, wanted: Callable[[], bool]) -> tuple[list[bytes], bool]:

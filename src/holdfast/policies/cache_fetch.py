@@ -14,6 +14,7 @@ from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Entry, Exchange
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
+from holdfast.core.caching.key import Identity
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Fresh, Miss, Validate, Why, decide
 from holdfast.core.caching.storing import Storable, judge
@@ -29,8 +30,9 @@ from holdfast.core.caching.validation import (
     with_conditions,
 )
 from holdfast.errors import DeadlineExceeded, Refused
+from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
-from holdfast.policies.cache_state import Shared, from_entry, passed_on
+from holdfast.policies.cache_state import Shared, answered, passed_on
 from holdfast.policies.coalesce import Flight
 
 __all__ = ["Fetches", "Trip", "close"]
@@ -45,6 +47,7 @@ class Trip(Generic[Q]):
     ask: Ask
     key: str
     url: str
+    identity: Identity  # that the key was made with
     mark: int = 0  # the shelf's, when the request was sent
 
 
@@ -55,8 +58,9 @@ class Fetches(Generic[Q, R]):
         self._inner = inner
         self._family = family
         self._policy = shared.policy
-        self._identity = shared.identity
         self._shelf = shared.shelf
+        # Bytes of a body that are held at once while it comes.
+        self._memory = self._policy.max_entry_bytes if shared.shelf.streaming is None else shared.spill_bytes
         self._flights = shared.flights
         self._clock = shared.clock
         self._monotonic = shared.clock.monotonic
@@ -80,7 +84,7 @@ class Fetches(Generic[Q, R]):
             if ask.directives.no_cache or flight.read_here:
                 return await self._exchange(trip, reuse, None)
             if not await flights.wait(trip.key, flight, trip.call):
-                answer = None if flight.entry is None else self._collapsed(trip, flight.entry, reuse.why)
+                answer = None if flight.entry is None else await self._collapsed(trip, flight.entry, reuse.why)
                 return await self._exchange(trip, reuse, None) if answer is None else answer
         elif isinstance(reuse, Miss) and is_conditional(ask):
             return await self._exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
@@ -101,7 +105,7 @@ class Fetches(Generic[Q, R]):
             return True
         return call.deadline is not None and call.deadline <= self._monotonic()
 
-    def _collapsed(self, trip: Trip[Q], entry: Entry, why: Why) -> R | None:
+    async def _collapsed(self, trip: Trip[Q], entry: Entry, why: Why) -> R | None:
         """The answer that another caller fetched, if it may be this one's too (RFC 9111 4, collapsed requests).
 
         It may if it was fresh when it came: while its body was on its way it grew old for its first caller as well.
@@ -112,15 +116,19 @@ class Fetches(Generic[Q, R]):
             (entry,),
             now=entry.response_time,
             policy=self._policy,
-            identity=self._identity,
+            identity=trip.identity,
         )
         if not isinstance(reuse, Fresh):
             return None
-        self._counts.collapsed += 1
-        trip.call.source, trip.call.cache = "cache", "collapsed"
         age = current_age(entry, self._monotonic())
-        member = cache_status.forwarded(why, collapsed=True)
-        return from_entry(self._family, trip.request, trip.ask, entry, age, member)
+        answer = await self._answered(trip, entry, age, cache_status.forwarded(why, collapsed=True))
+        if answer is not None:
+            self._counts.collapsed += 1
+            trip.call.source, trip.call.cache = "cache", "collapsed"
+        return answer
+
+    async def _answered(self, trip: Trip[Q], entry: Entry, age: float, member: bytes) -> R | None:
+        return await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, member)
 
     async def _exchange(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight | None) -> R:
         """Send the request, conditional if there is something to validate, and make use of the answer."""
@@ -149,7 +157,11 @@ class Fetches(Generic[Q, R]):
                 verdict = self._verdict(trip, old, response, exchange, conditional=False)
             match verdict:
                 case Updated(entry, keep):
-                    return await self._updated(trip, response, entry, reuse.why, flight, keep=keep)
+                    answer = await self._updated(trip, response, entry, reuse.why, flight, keep=keep)
+                    if answer is not None:
+                        return answer
+                    response, exchange = await self._send(trip.request, trip.call)
+                    return await self._keep(trip, response, exchange, reuse.why, flight)
                 case Superseded(remove):
                     return await self._keep(trip, response, exchange, reuse.why, flight, remove=remove)
                 case Untouched() | Mismatch():
@@ -168,13 +180,13 @@ class Fetches(Generic[Q, R]):
             headers=response.headers.raw,
             exchange=exchange,
             policy=self._policy,
-            identity=self._identity,
+            identity=trip.identity,
         )
 
     async def _updated(
         self, trip: Trip[Q], response: R, entry: Entry, why: Why, flight: Flight | None, *, keep: bool
-    ) -> R:
-        """The stored answer holds: it, or a 200 to HEAD, is the answer."""
+    ) -> R | None:
+        """The stored answer holds: it, or a 200 to HEAD, is the answer. None if the store has lost its body."""
         answers = response.status_code == 304
         if answers:
             await _discard(response, self._family)
@@ -186,11 +198,12 @@ class Fetches(Generic[Q, R]):
             await self._shelf.delete(trip.key)
         if not answers:
             return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
-        self._counts.revalidated += 1
-        trip.call.source = trip.call.cache = "revalidated"
         member = cache_status.forwarded(why, status=304, stored=stored)
-        age = current_age(entry, self._monotonic())
-        return from_entry(self._family, trip.request, trip.ask, entry, age, member)
+        answer = await self._answered(trip, entry, current_age(entry, self._monotonic()), member)
+        if answer is not None:
+            self._counts.revalidated += 1
+            trip.call.source = trip.call.cache = "revalidated"
+        return answer
 
     async def _keep(
         self,
@@ -204,7 +217,7 @@ class Fetches(Generic[Q, R]):
     ) -> R:
         """Pass an answer of the origin's on, and store it if it may be."""
         headers = response.headers.raw
-        judged = judge(trip.ask, trip.key, response.status_code, headers, exchange, self._policy, self._identity)
+        judged = judge(trip.ask, trip.key, response.status_code, headers, exchange, self._policy, trip.identity)
         length = declared_length(headers) if isinstance(judged, Storable) else None
         if isinstance(judged, Storable) and (length is None or length <= self._policy.max_entry_bytes):
             stored = await self._take(trip, response, judged.entry, length, flight)
@@ -219,68 +232,65 @@ class Fetches(Generic[Q, R]):
         """See to it that the body is stored; True if it is already.
 
         A body in memory is stored now. So is one that others wait for, read whole before the leader's call
-        returns, unless it is of a kind that need not end. Any other is stored while the caller reads it.
+        returns, unless it is too long for that, or of a kind that need not end. Any other is stored while the
+        caller reads it.
         """
-        family, limit = self._family, self._policy.max_entry_bytes
+        family = self._family
+        whole: bytes | None
         if response.is_closed:
             whole = await _content(response, family, length)
-            if whole is None:
-                self._flights.land(trip.key, flight)
-                return False
-            return await self._store(trip, entry.with_body(whole), flight)
-        body = family.body(response)
-        chunks: list[bytes] = []
-        if body.in_memory or (flight is not None and flight.followed and not _endless(response)):
-            chunks, ended = await read_body(body, limit, lambda: flight is None or body.in_memory or flight.followed)
-            if ended:
-                await body.aclose()
-                whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                family.rebody(response, (whole,))
-                if length is None or length == len(whole):
-                    return await self._store(trip, entry.with_body(whole), flight)
-                self._flights.land(trip.key, flight)
-                return False
-        self._record(trip, response, entry, length, flight, chunks)
-        return False
+        elif (body := family.body(response)).in_memory:
+            whole = body.peek()
+        else:
+            return await self._record(trip, response, entry, length, flight)
+        if whole is None or len(whole) > self._policy.max_entry_bytes or length not in (None, len(whole)):
+            self._flights.land(trip.key, flight)
+            return False
+        return await self._store(trip, entry.with_body(whole), flight)
 
-    def _record(
-        self,
-        trip: Trip[Q],
-        response: R,
-        entry: Entry,
-        length: int | None,
-        flight: Flight | None,
-        chunks: list[bytes],
-    ) -> None:
-        """Hand the body on, ``chunks`` of it read already, and keep what passes."""
+    async def _record(
+        self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None
+    ) -> bool:
+        """Keep what passes of a body on the wire, read by us for those who wait, or by the caller."""
         family, flights, key = self._family, self._flights, trip.key
+        stored = handed_over = False
 
-        async def whole(content: bytes) -> None:
-            await self._store(trip, entry.with_body(content), flight)
+        async def whole(kept: bytes | Spool) -> None:
+            nonlocal stored
+            if isinstance(kept, bytes):
+                stored = await self._store(trip, entry.with_body(kept), flight)
+            else:
+                stored = await self._store_spooled(trip, entry, kept, flight)
 
         def cut() -> None:
-            flights.land(key, flight)
+            if handed_over:  # before that, how the call ends says what becomes of those who wait
+                flights.land(key, flight)
 
         def passed() -> None:
-            if flight is not None:
+            if handed_over and flight is not None:
                 flight.moved = self._monotonic()
 
-        if sum(map(len, chunks)) > self._policy.max_entry_bytes:
-            family.rebody(response, chunks, rest=family.body(response))
-            return cut()
+        inside = family.body(response)
         recording = Recording(
-            list(chunks),
+            inside,
+            self._shelf,
+            memory=self._memory,
             limit=self._policy.max_entry_bytes,
             length=length,
             whole=whole,
             cut=cut,
             passed=passed,
         )
-        body = family.rebody(response, chunks, rest=family.body(response))
-        body.guard = recording
-        body.watch(recording.ended)
-        if flight is not None:
+        body = family.rebody(response, (), rest=recording)
+        body.orphans = inside.orphans
+        if flight is not None and flight.followed and not _endless(response):
+            await body.load(self._memory, lambda: flight.followed)
+        handed_over = True
+        if not recording.keeping:
+            flights.land(key, flight)
+        elif flight is not None:
             flight.stream(self._monotonic())
+        return stored
 
     async def _store(self, trip: Trip[Q], entry: Entry, flight: Flight | None) -> bool:
         try:
@@ -290,6 +300,15 @@ class Fetches(Generic[Q, R]):
             self._flights.land(trip.key, flight, entry)
         self._counts.stored += stored
         return stored
+
+    async def _store_spooled(self, trip: Trip[Q], entry: Entry, spool: Spool, flight: Flight | None) -> bool:
+        stored = None
+        try:
+            stored = await spool.finish(entry, trip.mark)
+        finally:
+            self._flights.land(trip.key, flight, stored)  # without it, those who wait go their own way
+        self._counts.stored += stored is not None
+        return stored is not None
 
     async def _send(self, request: Q, call: Call) -> tuple[R, Exchange]:
         began, earlier = self._monotonic(), len(call.attempts)

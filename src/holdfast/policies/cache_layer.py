@@ -16,12 +16,12 @@ from holdfast.call import CALL, Call
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.fields import Fields, combine
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
-from holdfast.core.caching.key import NOBODY, primary_key, target
+from holdfast.core.caching.key import NOBODY, Identity, primary_key, target
 from holdfast.core.caching.request import Ask, read_ask
-from holdfast.core.caching.reuse import Bypass, Fresh, Unsatisfiable, Why, decide
+from holdfast.core.caching.reuse import Bypass, Fresh, Miss, Unsatisfiable, Why, decide
 from holdfast.errors import Refused
 from holdfast.policies.cache_fetch import Fetches, Trip, close
-from holdfast.policies.cache_state import Shared, from_entry, passed_on, unsatisfied
+from holdfast.policies.cache_state import Shared, answered, from_entry, passed_on, unsatisfied
 
 __all__ = ["CacheLayer"]
 
@@ -37,6 +37,7 @@ class CacheLayer(Generic[Q, R]):
         self._inner = inner
         self._family = family
         self._policy = shared.policy
+        self._shared = shared
         self._identity = shared.identity
         self._shelf = shared.shelf
         self._monotonic = shared.clock.monotonic
@@ -57,27 +58,43 @@ class CacheLayer(Generic[Q, R]):
             return await self._around(request, call, "bypass")
         if options.cache is not None:
             ask = _asked(ask, options.cache)
-        partition = NOBODY if self._everybody else self._identity.partition(ask.fields, options.identity)
+        identity = self._identity
+        if identity is None:
+            identity = await self._identify()
+        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
         key = primary_key(method, url, partition)
         shelf = self._shelf
         if shelf.lookup is None or shelf.owed:
             entries = await shelf.get(key, url)
         else:
             entries = shelf.lookup(key)
-        reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=self._identity)
+        reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
         if isinstance(reuse, Fresh):
             entry, age = reuse.entry, reuse.age
             left = entry.lifetime - age
-            self._counts.hits += 1
-            call.source, call.cache = "cache", "hit" if left > 0 else "stale"
-            return from_entry(self._family, request, ask, entry, age, cache_status.hit(left))
+            member = cache_status.hit(left)
+            response: R | None
+            if isinstance(entry.body, bytes):
+                response = from_entry(self._family, request, ask, entry, age, member)
+            else:
+                response = await answered(shelf, self._family, request, ask, entry, age, member)
+            if response is not None:
+                self._counts.hits += 1
+                call.source, call.cache = "cache", "hit" if left > 0 else "stale"
+                return response
+            reuse = Unsatisfiable() if ask.directives.only_if_cached else Miss("uri-miss")  # its body is gone
         match reuse:
             case Bypass(why):
                 return await self._around(request, call, why)
             case Unsatisfiable():
                 return unsatisfied(self._family, request, call)
             case _:
-                return await self._fetch(Trip(request, call, ask, key, url), reuse)
+                return await self._fetch(Trip(request, call, ask, key, url, identity), reuse)
+
+    async def _identify(self) -> Identity:
+        identity = await self._shared.identify()
+        self._identity = self._shared.identity
+        return identity
 
     def _barred(self, request: Q, call: Call, fields: Fields, url: str) -> bool:
         """Whether the cache must keep out, for reasons that the request's cache directives know nothing of."""

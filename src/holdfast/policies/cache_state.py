@@ -9,15 +9,16 @@ from holdfast._wire import Family, Q, R
 from holdfast.call import Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
-from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.entry import Blob, Entry
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.validation import is_conditional, not_modified, not_modified_headers
+from holdfast.policies.cache_blob import Reading
 from holdfast.policies.cache_store import Shelf
 from holdfast.policies.coalesce import Flights
 
-__all__ = ["Counts", "Shared", "from_entry", "passed_on", "unsatisfied"]
+__all__ = ["Counts", "Shared", "answered", "from_entry", "passed_on", "unsatisfied"]
 
 _STATUS_FIELD: Final = cache_status.NAME.decode("ascii")
 _LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
@@ -40,25 +41,63 @@ class Shared:
     """What all transports of a pipeline share of the cache. One event loop at a time."""
 
     policy: CachePolicy
-    identity: Identity
+    identity: Identity | None  # None until the store, which keeps its secret, was asked for it
+    stand_in: Identity  # for as long as it cannot say: an answer under it is found by nobody else
     shelf: Shelf
+    spill_bytes: int
     flights: Flights
     clock: Clock
     signed: bool  # an attempt hook may add a credential that the cache cannot see
     counts: Counts = field(default_factory=Counts)
 
+    async def identify(self) -> Identity:
+        """The identity by the secret that the store keeps, or the stand-in if the store is in trouble."""
+        keeper = self.shelf.keeps_secret
+        if self.identity is None and keeper is not None:
 
-def from_entry(family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, member: bytes) -> R:
-    """A response from what is stored."""
+            async def load() -> Identity:
+                return Identity.of(self.policy, await keeper.secret())
+
+            self.identity = await self.shelf.run(load)
+        return self.identity or self.stand_in
+
+
+def from_entry(
+    family: Family[Q, R],
+    request: Q,
+    ask: Ask,
+    entry: Entry,
+    age: float,
+    member: bytes,
+    reading: Reading | None = None,
+) -> R:
+    """A response from what is stored; ``reading`` is its body if that is a `Blob` and the answer has one."""
+    body: bytes | Blob
     if is_conditional(ask) and not_modified(ask, entry):
         status, headers, body = 304, not_modified_headers(entry), b""
     else:
         status, headers = entry.status, entry.headers
-        assert isinstance(entry.body, bytes), "the memory store keeps no blobs"
         body = b"" if ask.method == "HEAD" else entry.body
     headers.append((b"Age", b"%d" % int(age)))
     headers.append((cache_status.NAME, member))
-    return family.response(request, status, headers, body)
+    if isinstance(body, bytes):
+        return family.response(request, status, headers, body)
+    assert reading is not None, "a long body is opened first; see `answered`"
+    response = family.response(request, status, headers, b"", rest=reading)
+    family.body(response).orphans = reading.shelf.orphans
+    return response
+
+
+async def answered(
+    shelf: Shelf, family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, member: bytes
+) -> R | None:
+    """As `from_entry`, whatever its body is; None if that cannot be read any more."""
+    reading = None
+    if not isinstance(entry.body, bytes) and ask.method != "HEAD" and not not_modified(ask, entry):
+        reading = await Reading.open(shelf, entry, family, request)
+        if reading is None:
+            return None
+    return from_entry(family, request, ask, entry, age, member, reading)
 
 
 def unsatisfied(family: Family[Q, R], request: Q, call: Call) -> R:
