@@ -29,7 +29,7 @@ from tests.core.caching.building import (
     stored,
 )
 
-HEURISTIC = CachePolicy(heuristic=True)
+HEURISTIC = CachePolicy()
 NOW, EARLIER, LATER = DATE.decode(), MINUTE_EARLIER.decode(), MINUTE_LATER.decode()
 DAY_EARLIER = "Sat, 05 Nov 1994 08:49:37 GMT"
 
@@ -60,7 +60,7 @@ def lifetime(response: str, policy: CachePolicy = PRIVATE, status: int = 200) ->
         ("Expires: -1", 0, 0),
         ("Expires:", 0, 0),
         (f"Expires: {LATER}\nExpires: {LATER}", 0, 0),
-        (f"Date: {NOW}\nLast-Modified: {DAY_EARLIER}", 0, 0),
+        (f"Date: {NOW}\nLast-Modified: {DAY_EARLIER}", 8640, 8640),
     ],
 )
 def test_lifetimes(response: str, private: float, shared: float) -> None:

@@ -7,7 +7,7 @@ unreadable one is 0, and a field longer than ``LONGEST_LIST`` is a no-store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,6 +32,7 @@ class ResponseDirectives:
     must_understand: bool = False
     max_age: int | None = None
     s_maxage: int | None = None
+    targeted: bool = False  # of a field that Expires does not stand beside (RFC 9213 2.2)
 
     def forbids_stale(self, *, shared: bool) -> bool:
         """Whether a stale answer may never be used without asking the origin (RFC 9111 4.2.4)."""
@@ -53,6 +54,9 @@ class RequestDirectives:
     max_stale: int | None = None  # DELTA_CAP when any staleness will do
 
 
+LISTING = (b"no-cache", b"private")
+"""Directives that may be about some fields of the response only, which their argument lists."""
+
 NO_RESPONSE_DIRECTIVES = ResponseDirectives()
 NO_REQUEST_DIRECTIVES = RequestDirectives()
 
@@ -71,13 +75,12 @@ def request_directives(value: bytes | None) -> RequestDirectives:
     return _remembered_request(value) if len(value) <= _REMEMBERED else _read_request(value)
 
 
-def _read_response(value: bytes) -> ResponseDirectives:
-    if len(value) > LONGEST_LIST:
-        return ResponseDirectives(no_store=True)
+def collect(said: Iterable[tuple[bytes, bytes | None]]) -> ResponseDirectives:
+    """Directives of a response from their names, in lower case, and arguments."""
     flags: set[bytes] = set()
     seconds: dict[bytes, int] = {}
-    listed: dict[bytes, set[bytes]] = {b"no-cache": set(), b"private": set()}
-    for name, argument in _directives(value):
+    listed: dict[bytes, set[bytes]] = {name: set() for name in LISTING}
+    for name, argument in said:
         if name in listed and (names := _field_names(argument)):
             listed[name] |= names
         elif name in (b"max-age", b"s-maxage"):
@@ -97,6 +100,12 @@ def _read_response(value: bytes) -> ResponseDirectives:
         max_age=seconds.get(b"max-age"),
         s_maxage=seconds.get(b"s-maxage"),
     )
+
+
+def _read_response(value: bytes) -> ResponseDirectives:
+    if len(value) > LONGEST_LIST:
+        return ResponseDirectives(no_store=True)
+    return collect(_directives(value))
 
 
 def _read_request(value: bytes) -> RequestDirectives:

@@ -59,7 +59,7 @@ def freshness_lifetime(
         return directives.s_maxage
     if directives.max_age is not None:
         return directives.max_age
-    if (expires := fields.get(b"expires")) is not None:
+    if (expires := fields.get(b"expires")) is not None and not directives.targeted:
         # Two Expires lines were joined to something that is no date, so they count as expired too.
         end = parse_date(expires, wall)
         return 0 if end is None else max(0.0, end - date_of(fields, wall))

@@ -12,14 +12,20 @@ class CachePolicy:
     Raises ValueError for a number that is out of range or an identity header without a name.
 
     >>> CachePolicy(shared=True).heuristic
-    False
+    True
     """
 
     shared: bool = False
     """True for a cache between several users: RFC 9111 3.5 then rules answers to Authorization."""
 
-    heuristic: bool = False
-    """Whether an answer that names no lifetime may be fresh for a part of its Last-Modified age."""
+    targets: tuple[str, ...] = ()
+    """Fields that this cache heeds in place of Cache-Control and Expires, the first of them that is there and valid.
+
+    ``("CDN-Cache-Control",)``, say, where it is the cache of a CDN (RFC 9213).
+    """
+
+    heuristic: bool = True
+    """Whether an answer that names no lifetime may be fresh for a part of its Last-Modified age (RFC 9111 4.2.2)."""
 
     heuristic_fraction: float = 0.1
     """That part (RFC 9111 4.2.2 names 10 % as typical); above 0, at most 1."""
@@ -47,6 +53,7 @@ class CachePolicy:
             raise ValueError(f"heuristic_cap must not be negative, got {self.heuristic_cap}")
         if self.max_entry_bytes < 0:
             raise ValueError(f"max_entry_bytes must not be negative, got {self.max_entry_bytes}")
-        for name in self.identity_headers:
-            if not name.strip() or not name.isascii():
-                raise ValueError(f"identity_headers must be names of header fields, got {name!r}")
+        for setting in ("identity_headers", "targets"):
+            for name in getattr(self, setting):
+                if not name.strip() or not name.isascii():
+                    raise ValueError(f"{setting} must be names of header fields, got {name!r}")

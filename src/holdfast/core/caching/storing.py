@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.core.caching.directives import ResponseDirectives, response_directives
+from holdfast.core.caching.directives import ResponseDirectives
 from holdfast.core.caching.entry import Blob, Entry, Exchange, pack
 from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine, split_list
 from holdfast.core.caching.freshness import HEURISTIC_STATUSES, freshness_lifetime, initial_age
 from holdfast.core.caching.key import NOBODY, Identity, split_key
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
+from holdfast.core.caching.targeted import effective_directives
 from holdfast.core.caching.vary import ANYTHING, variant_of, vary_names
 
 UNDERSTOOD_STATUSES: Final = frozenset(
@@ -65,7 +66,7 @@ def judge(
     Decided from the header block alone; that the body came whole and is not too long is for the caller.
     """
     fields = combine(headers)
-    directives = response_directives(fields.get(b"cache-control"))
+    directives = effective_directives(fields, policy.targets)
     if reason := _objection(ask, status, fields, directives, policy):
         return Unstorable(reason)
     entry = make_entry(ask, key, status, headers, exchange, policy, identity)
@@ -88,7 +89,7 @@ def make_entry(
 ) -> Entry | None:
     """Entry of a response that may be stored; None when its header block cannot be kept faithfully."""
     fields = combine(headers)
-    directives = response_directives(fields.get(b"cache-control"))
+    directives = effective_directives(fields, policy.targets)
     several_callers = policy.shared or split_key(key)[1] == NOBODY
     head = pack(stored_headers(headers, fields, directives, policy, several_callers=several_callers))
     if head is None:
@@ -181,7 +182,7 @@ def _invited(status: int, fields: Fields, directives: ResponseDirectives, policy
         status in HEURISTIC_STATUSES
         or directives.public
         or directives.max_age is not None
-        or b"expires" in fields
+        or (b"expires" in fields and not directives.targeted)
         or (directives.private and not policy.shared)
         or (directives.s_maxage is not None and policy.shared)
     )
