@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast.core.breaker import CircuitBreaker as CircuitBreaker
     from holdfast.core.bucket import RateLimit as RateLimit
     from holdfast.core.budget import RetryBudget as RetryBudget
+    from holdfast.core.caching.rules import CacheRule as CacheRule
     from holdfast.core.jitter import DecorrelatedJitter as DecorrelatedJitter
     from holdfast.core.jitter import EqualJitter as EqualJitter
     from holdfast.core.jitter import FullJitter as FullJitter
@@ -46,6 +47,7 @@ _MODULES = {
     "core.breaker": ("CircuitBreaker",),
     "core.bucket": ("RateLimit",),
     "core.budget": ("RetryBudget",),
+    "core.caching.rules": ("CacheRule",),
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
     "core.retry": ("IDEMPOTENT_METHODS", "Retry"),
     "errors": (

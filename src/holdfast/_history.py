@@ -33,7 +33,8 @@ class History:
 
     ``reason`` says why it was not sent again (``attempts``, ``deadline``, ``budget_exhausted``,
     ``body_not_replayable``, ``retry_after_exceeds_deadline``, ``circuit_open``, ...), None where the answer
-    was good. ``waits`` are seconds by place: ``backoff``, ``rate_limit``, ``concurrency``, ``circuit``.
+    was good. ``cache_status`` has the parameters of our Cache-Status member (RFC 9211) as data, None without a
+    cache. ``waits`` are seconds by place: ``backoff``, ``rate_limit``, ``concurrency``, ``circuit``.
     """
 
     attempts: tuple[Attempt, ...]
@@ -42,6 +43,7 @@ class History:
     waits: Mapping[str, float]
     reason: str | None
     fallback: str | None = None
+    cache_status: Mapping[str, bool | int | str] | None = None
 
 
 _ATTEMPT_FIELDS = frozenset(item.name for item in fields(Attempt))
@@ -68,4 +70,5 @@ def history(outcome: Any) -> History:
         waits=dict(record["waits"]),
         reason=record["reason"],
         fallback=record["fallback"],
+        cache_status=record["cache_status"],
     )

@@ -33,6 +33,16 @@ class Bindable(Protocol):
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]: ...
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None: ...
     def snapshot(self) -> dict[str, Any]: ...
+    @property
+    def has_cache(self) -> bool: ...
+    async def purge(
+        self,
+        *,
+        url: str | None = None,
+        prefix: str | None = None,
+        group: str | None = None,
+        operation: str | None = None,
+    ) -> int: ...
 
 
 class Pipelines:
@@ -95,6 +105,25 @@ class Pipelines:
                 for key, value in part.items():
                     merged["origins"][key if key not in merged["origins"] else f"{key} ({prefix})"] = value
         return merged
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether any of them has."""
+        return any(pipeline.has_cache for pipeline in self.all)
+
+    async def purge(
+        self,
+        *,
+        url: str | None = None,
+        prefix: str | None = None,
+        group: str | None = None,
+        operation: str | None = None,
+    ) -> int:
+        """As `Pipeline.purge`, in all pipelines that have a cache; the answers of them all."""
+        caching = [pipeline for pipeline in self.all if pipeline.has_cache]
+        if not caching:
+            raise ValueError("none of these pipelines has a cache (cache=None)")
+        return sum([await one.purge(url=url, prefix=prefix, group=group, operation=operation) for one in caching])
 
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """Send away the calls of one transport that stand in any queue."""

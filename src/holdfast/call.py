@@ -6,7 +6,7 @@ layers share through ``request.extensions[CALL]``; `holdfast.History` is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from holdfast.core.buffering import Auto
@@ -47,6 +47,10 @@ class Options:
     deadline_covers_body: Auto | None = None
     cache: str | Mapping[str, float] | None = None  # "refresh", "bypass", "only", {"ttl": 60}
     identity: str | None = None  # whose private cache this is
+    operation: str | None = None  # id of what is done ("Users.get"), for cache rules and purges
+    template: str | None = None  # of the URL ("/users/{id}"), for cache rules
+    cache_groups: Sequence[str] | None = None  # of the answer, beside its Cache-Groups (RFC 9875)
+    invalidates: Sequence[str] | None = None  # cache groups that a request with an unsafe method makes worthless
 
     def __init__(self, **given: Any) -> None:
         for name, value in given.items():
@@ -62,7 +66,7 @@ def _positive(value: Any) -> bool:
 def _cache(value: Any) -> bool:
     if isinstance(value, Mapping):
         given = cast("Mapping[str, Any]", value)  # isinstance cannot tell of what
-        return list(given) == ["ttl"] and isinstance(given["ttl"], (int, float)) and given["ttl"] >= 0
+        return list(given) == ["ttl"] and (given["ttl"] == 0 or _positive(given["ttl"]))
     return value in ("refresh", "bypass", "only")
 
 
@@ -78,6 +82,10 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _names(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and all(map(_text, cast("Sequence[Any]", value)))
+
+
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "attempts": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
     "deadline": _positive,
@@ -90,6 +98,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "deadline_covers_body": _flag_or_auto,
     "cache": _cache,
     "identity": _text,
+    "operation": _text,
+    "template": _text,
+    "cache_groups": _names,
+    "invalidates": _names,
 }
 _WANTED = {
     "attempts": "a whole number of at least 1",
@@ -103,6 +115,10 @@ _WANTED = {
     "deadline_covers_body": 'True, False or "auto"',
     "cache": '"refresh", "bypass", "only" or {"ttl": seconds}',
     "identity": "a string that is not empty",
+    "operation": "a string that is not empty",
+    "template": "a string that is not empty",
+    "cache_groups": "a tuple of strings that are not empty",
+    "invalidates": "a tuple of strings that are not empty",
 }
 DEFAULT_OPTIONS = Options()
 
@@ -174,6 +190,7 @@ class Call:
     retry_wait = 0.0
     source: str | None = "origin"
     cache: str | None = None
+    cache_status: dict[str, bool | int | str] | None = None
     reason: str | None = None
     fallback: str | None = None
 
@@ -208,6 +225,7 @@ class Call:
             "attempts": self.attempts,
             "source": self.source,
             "cache": self.cache,
+            "cache_status": self.cache_status,
             "waits": self.waits,
             "reason": self.reason,
             "fallback": self.fallback,

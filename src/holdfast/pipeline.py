@@ -154,15 +154,33 @@ class Pipeline:
             raise ValueError("this pipeline has no circuit breaker (breaker=None)")
         return self._circuits
 
-    async def purge(self, *, url: str) -> int:
-        """Remove what is stored of ``url``, for every user and variant; how many answers there were.
+    @property
+    def has_cache(self) -> bool:
+        """Whether there is anything to `purge`."""
+        return self._caching is not None
 
-        An answer that is on its way is not stored either. Raises ValueError without a cache, or for a URL that
-        is not absolute. A store in trouble raises nothing: it is not asked for that URL until the purge is done.
+    async def purge(
+        self,
+        *,
+        url: str | None = None,
+        prefix: str | None = None,
+        group: str | None = None,
+        operation: str | None = None,
+    ) -> int:
+        """Remove stored answers, of every user and variant; how many there were. Takes one of:
+
+        ``url``: those of one URL. ``prefix``: of all that begin like this one, character by character.
+        ``group``: of a cache group (RFC 9875), whichever origin's. ``operation``: fetched under that operation id.
+
+        An answer that is on its way is not stored either. Raises ValueError for none or several of them, without a
+        cache, or for a URL that is not absolute. A store in trouble raises nothing: it is not believed until the
+        purge is done. Neither does a cancelled purge leave anything behind.
         """
+        from holdfast.core.caching.reach import reach_of
+
         if self._caching is None:
             raise ValueError("this pipeline has no cache (cache=None)")
-        return await self._caching.purge(url=url)
+        return await self._caching.purge(reach_of(url=url, prefix=prefix, group=group, operation=operation))
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, field
 
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.clock import Clock
-from holdfast.core.caching.key import Identity, spelled
+from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.caching.reach import Reach
+from holdfast.core.caching.rules import Rules
 from holdfast.policies.cache_layer import CacheLayer
 from holdfast.policies.cache_state import Shared
 from holdfast.policies.cache_store import Shelf
 from holdfast.policies.coalesce import Flights
-from holdfast.stores.base import Store
+from holdfast.stores.base import Measured, Store
 
 __all__ = ["Cache", "Caching"]
 
@@ -33,7 +35,8 @@ class Cache(CachePolicy):
 
     ``extensions["holdfast"]["cache"]`` of one request: ``"refresh"`` asks the origin whether what is stored still
     holds, ``"bypass"`` neither looks nor stores, ``"only"`` never asks the origin (504 if there is nothing
-    fresh), ``{"ttl": 60}`` takes an answer below 400 that may be stored for fresh for 60 seconds from now.
+    fresh), ``{"ttl": 60}`` takes an answer below 400 that may be stored for fresh for 60 seconds from now. What a
+    request says goes before ``rules``, and those before the answer's own fields.
 
     One event loop at a time. A caller that is cancelled while others wait for its answer hands the fetch to
     one of them. Raises ValueError for settings out of range.
@@ -83,6 +86,7 @@ class Caching:
 
     def __init__(self, settings: Cache, store: Store, *, clock: Clock, signed: bool) -> None:
         self.settings = settings
+        self._store = store
         shelf = Shelf(store, clock=clock, timeout=settings.store_timeout)
         own = Identity.of(settings, settings.key or secrets.token_bytes(32))
         self._shared = Shared(
@@ -93,28 +97,35 @@ class Caching:
             spill_bytes=settings.spill_bytes,
             flights=Flights(clock),
             clock=clock,
+            rules=Rules(settings.rules) if settings.rules else None,
             signed=signed,
         )
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         return CacheLayer(inner, family, self._shared).handle
 
-    async def purge(self, *, url: str) -> int:
-        """Remove the answers of ``url``, of every user and variant; how many there were.
-
-        One that is being fetched now is not stored either. Raises ValueError for what is no absolute URL.
-        """
-        return await self._shared.shelf.purge(spelled(url))
+    async def purge(self, reach: Reach) -> int:
+        """Remove the answers within ``reach``, of every user and variant; how many there were."""
+        rules = self._shared.rules
+        if reach.kind == "url" and rules is not None:
+            return await self._shared.shelf.purge([Reach("url", url) for url in rules.spellings(reach.text)])
+        return await self._shared.shelf.purge([reach])
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away those who wait for another caller's fetch, or those of one ``owner``."""
         self._shared.flights.dismiss(make_error, owner)
 
     def snapshot(self) -> dict[str, int]:
-        """Counts since the pipeline was made, and ``fetching``: the fetches that others may join now."""
-        shared = self._shared
-        return {
+        """Counts since the pipeline was made (see `Counts`); ``fetching``: the fetches that others may join now.
+
+        ``entries`` and ``bytes`` of a store that knows them without I/O (`holdfast.stores.base.Measured`).
+        """
+        shared, store = self._shared, self._store
+        told = {
             **asdict(shared.counts),
             "store_faults": shared.shelf.fault_count,
             "fetching": len(shared.flights),
         }
+        if isinstance(store, Measured):
+            told |= {"entries": len(store), "bytes": store.bytes_used}
+        return told

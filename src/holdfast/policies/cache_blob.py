@@ -66,7 +66,7 @@ class Spool:
         writer = self._writer
         if writer is None:
             return None
-        stored = await self._shelf.commit(lambda: writer.finish(entry), entry.key, mark, self._patience)
+        stored = await self._shelf.commit(lambda: writer.finish(entry), entry, mark, self._patience)
         if stored is None:
             await self.aclose()
         self._writer = None

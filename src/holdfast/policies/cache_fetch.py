@@ -127,8 +127,8 @@ class Fetches(Generic[Q, R]):
             trip.call.source, trip.call.cache = "cache", "collapsed"
         return answer
 
-    async def _answered(self, trip: Trip[Q], entry: Entry, age: float, member: bytes) -> R | None:
-        return await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, member)
+    async def _answered(self, trip: Trip[Q], entry: Entry, age: float, told: cache_status.Told) -> R | None:
+        return await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, told)
 
     async def _exchange(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight | None) -> R:
         """Send the request, conditional if there is something to validate, and make use of the answer."""
@@ -198,8 +198,8 @@ class Fetches(Generic[Q, R]):
             await self._shelf.delete(trip.key)
         if not answers:
             return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
-        member = cache_status.forwarded(why, status=304, stored=stored)
-        answer = await self._answered(trip, entry, current_age(entry, self._monotonic()), member)
+        told = cache_status.forwarded(why, status=304, stored=stored)
+        answer = await self._answered(trip, entry, current_age(entry, self._monotonic()), told)
         if answer is not None:
             self._counts.revalidated += 1
             trip.call.source = trip.call.cache = "revalidated"
@@ -219,14 +219,16 @@ class Fetches(Generic[Q, R]):
         headers = response.headers.raw
         judged = judge(trip.ask, trip.key, response.status_code, headers, exchange, self._policy, trip.identity)
         length = declared_length(headers) if isinstance(judged, Storable) else None
+        stored, unstored = False, None
         if isinstance(judged, Storable) and (length is None or length <= self._policy.max_entry_bytes):
             stored = await self._take(trip, response, judged.entry, length, flight)
         else:
-            stored = False
+            unstored = "too long" if isinstance(judged, Storable) else judged.reason
             self._flights.land(trip.key, flight)
             if remove:
                 await self._shelf.delete(trip.key)
-        return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
+        told = cache_status.forwarded(why, stored=stored, detail=unstored)
+        return passed_on(response, trip.call, self._counts, told, "miss")
 
     async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
         """See to it that the body is stored; True if it is already.

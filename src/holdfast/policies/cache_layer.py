@@ -5,25 +5,31 @@ The decisions are in `holdfast.core.caching`; here they are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Generic
+from typing import Final, Generic
 
 import anyio
 
 from holdfast._wire import Family, Handler, Q, R
-from holdfast.call import CALL, Call
+from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.fields import Fields, combine
+from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
-from holdfast.core.caching.key import NOBODY, Identity, primary_key, target
-from holdfast.core.caching.request import Ask, read_ask
+from holdfast.core.caching.key import NOBODY, Identity, origin_of, primary_key, target
+from holdfast.core.caching.reach import Reach
+from holdfast.core.caching.request import NO_RULE, Ask, Terms, read_ask
 from holdfast.core.caching.reuse import Bypass, Fresh, Miss, Unsatisfiable, Why, decide
+from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies.cache_fetch import Fetches, Trip, close
 from holdfast.policies.cache_state import Shared, answered, from_entry, passed_on, unsatisfied
 
 __all__ = ["CacheLayer"]
+
+_ASKED: Final = ""
+"""Why the cache keeps out of a request whose caller said so: that needs no explanation."""
 
 
 class CacheLayer(Generic[Q, R]):
@@ -42,6 +48,7 @@ class CacheLayer(Generic[Q, R]):
         self._shelf = shared.shelf
         self._monotonic = shared.clock.monotonic
         self._counts = shared.counts
+        self._rules = shared.rules
         self._signed = shared.signed
         self._everybody = shared.policy.shared
         self._fetch = Fetches(inner, family, shared).fetch
@@ -54,14 +61,20 @@ class CacheLayer(Generic[Q, R]):
         url = target(str(request.url))
         ask = read_ask(method, request.headers.raw)
         options = call.options
-        if self._barred(request, call, ask.fields, url):
-            return await self._around(request, call, "bypass")
+        rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
             ask = _asked(ask, options.cache)
+        if (reason := self._barred(request, call, ask.fields, url, rule)) is not None:
+            if ask.directives.only_if_cached and reason is not _ASKED:
+                return unsatisfied(self._family, request, call, self._counts)
+            return await self._around(request, call, "bypass", reason or None)
         identity = self._identity
         if identity is None:
             identity = await self._identify()
         partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        if rule is not None:
+            url = without_query(url, rule.ignore_query) if rule.ignore_query else url
+            partition = identity.divided(partition, ask.fields, rule.key_headers)
         key = primary_key(method, url, partition)
         shelf = self._shelf
         if shelf.lookup is None or shelf.owed:
@@ -72,14 +85,16 @@ class CacheLayer(Generic[Q, R]):
         if isinstance(reuse, Fresh):
             entry, age = reuse.entry, reuse.age
             left = entry.lifetime - age
-            member = cache_status.hit(left)
+            told = cache_status.hit(left)
             response: R | None
             if isinstance(entry.body, bytes):
-                response = from_entry(self._family, request, ask, entry, age, member)
+                response = from_entry(self._family, request, ask, entry, age, told)
             else:
-                response = await answered(shelf, self._family, request, ask, entry, age, member)
+                response = await answered(shelf, self._family, request, ask, entry, age, told)
             if response is not None:
                 self._counts.hits += 1
+                if left <= 0:
+                    self._counts.stale += 1
                 call.source, call.cache = "cache", "hit" if left > 0 else "stale"
                 return response
             reuse = Unsatisfiable() if ask.directives.only_if_cached else Miss("uri-miss")  # its body is gone
@@ -87,8 +102,10 @@ class CacheLayer(Generic[Q, R]):
             case Bypass(why):
                 return await self._around(request, call, why)
             case Unsatisfiable():
-                return unsatisfied(self._family, request, call)
+                return unsatisfied(self._family, request, call, self._counts)
             case _:
+                if rule is not None or options is not DEFAULT_OPTIONS:
+                    ask = replace(ask, terms=_terms(options, rule))
                 return await self._fetch(Trip(request, call, ask, key, url, identity), reuse)
 
     async def _identify(self) -> Identity:
@@ -96,50 +113,78 @@ class CacheLayer(Generic[Q, R]):
         self._identity = self._shared.identity
         return identity
 
-    def _barred(self, request: Q, call: Call, fields: Fields, url: str) -> bool:
-        """Whether the cache must keep out, for reasons that the request's cache directives know nothing of."""
+    def _barred(self, request: Q, call: Call, fields: Fields, url: str, rule: CacheRule | None) -> str | None:
+        """Why the cache must keep out, for reasons that the request's cache directives know nothing of."""
         if call.options.cache == "bypass":
-            return True
+            return _ASKED
+        if rule is not None and rule.never:
+            return "rule"
         if self._signed and (self._everybody or call.options.identity is None):
-            return True  # whose answer it will be is not known yet
+            return "signed by a hook"  # whose answer it will be is not known yet
         if "target" in request.extensions:  # another request target on the wire than the URL's
-            return True
+            return "target"
         host = fields.get(b"host")
         # A Host of the caller's own names another resource than the URL does, and the key holds the URL.
-        return host is not None and not url.startswith(f"{host.decode('latin-1').lower()}/", url.find("//") + 2)
+        if host is not None and not url.startswith(f"{host.decode('latin-1').lower()}/", url.find("//") + 2):
+            return "host"
+        return None
 
     async def _change(self, request: Q, call: Call) -> R:
         """A method that is not cached; one that is unsafe removes what it makes worthless."""
-        method = request.method
+        method, options = request.method, call.options
+        if options.cache == "only":
+            return unsatisfied(self._family, request, call, self._counts)
         if method in SAFE_METHODS:
             return await self._around(request, call, "method")
         url = target(str(request.url))
+        rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
+        groups = (*(options.invalidates or ()), *(() if rule is None else rule.invalidates))
         try:
             response = await self._inner(request)
         except BaseException as error:
             if call.sends or not isinstance(error, Refused):
                 # Nobody knows whether it was done, so what is stored may be out of date.
                 with anyio.CancelScope(shield=True):
-                    await self._shelf.purge(url)
+                    await self._purge(url, [url], groups)
             raise
         try:
-            worthless = invalidated(method, url, response.status_code, combine(response.headers.raw))
-            for other in worthless:
-                await self._shelf.purge(other)
+            fields = combine(response.headers.raw)
+            worthless = invalidated(method, url, response.status_code, fields)
+            if worthless:
+                groups += read_groups(fields.get(b"cache-group-invalidation"))
+                await self._purge(url, worthless, groups)
         except BaseException:
             await close(response)
             raise
         return passed_on(response, call, self._counts, cache_status.forwarded("method"), "bypass")
 
-    async def _around(self, request: Q, call: Call, why: Why) -> R:
+    async def _purge(self, url: str, urls: Sequence[str], groups: tuple[str, ...]) -> None:
+        """Remove the answers of ``urls``, and of the groups within the origin of ``url``."""
+        rules, origin = self._rules, origin_of(url)
+        spelled = [spelling for one in urls for spelling in ((one,) if rules is None else rules.spellings(one))]
+        reaches = [Reach("url", spelling) for spelling in spelled]
+        reaches += [Reach("tag", group_tag_within(origin, group)) for group in dict.fromkeys(groups)]
+        await self._shelf.purge(reaches)
+
+    async def _around(self, request: Q, call: Call, why: Why, detail: str | None = None) -> R:
         response = await self._inner(request)
-        return passed_on(response, call, self._counts, cache_status.forwarded(why), "bypass")
+        return passed_on(response, call, self._counts, cache_status.forwarded(why, detail=detail), "bypass")
 
 
 def _asked(ask: Ask, option: str | Mapping[str, float]) -> Ask:
     """The request with what its caller asked of us besides."""
-    if not isinstance(option, str):
-        return replace(ask, ttl=float(option["ttl"]))
     if option == "only":
         return replace(ask, directives=replace(ask.directives, only_if_cached=True))
-    return replace(ask, directives=replace(ask.directives, no_cache=True))
+    if option == "refresh":
+        return replace(ask, directives=replace(ask.directives, no_cache=True))
+    return ask
+
+
+def _terms(options: Options, rule: CacheRule | None) -> Terms:
+    """What the user wants done with the answer that is fetched now."""
+    return Terms(
+        ttl=None if options.cache is None or isinstance(options.cache, str) else float(options.cache["ttl"]),
+        rule=NO_RULE if rule is None else rule,
+        groups=tuple(options.cache_groups or ()),
+        operation=options.operation,
+    )

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holdfast._wire import Family, Q, R
-from holdfast.call import Call
+from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Blob, Entry
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
+from holdfast.core.caching.rules import Rules
 from holdfast.core.caching.validation import is_conditional, not_modified, not_modified_headers
 from holdfast.policies.cache_blob import Reading
 from holdfast.policies.cache_store import Shelf
@@ -26,13 +27,15 @@ _LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
 
 @dataclass(slots=True)
 class Counts:
-    """How calls were answered since the pipeline was made."""
+    """How calls were answered since the pipeline was made; all but the last two add up to the answers."""
 
-    hits: int = 0
-    revalidated: int = 0
-    collapsed: int = 0
-    misses: int = 0
-    bypassed: int = 0
+    hits: int = 0  # from the store, without the origin
+    revalidated: int = 0  # from the store, after the origin said that it holds
+    collapsed: int = 0  # with what another call was fetching
+    misses: int = 0  # by the origin
+    bypassed: int = 0  # by the origin, past the cache
+    unsatisfied: int = 0  # with a 504 of our own, because the origin was not to be asked
+    stale: int = 0  # of the hits, those past their lifetime
     stored: int = 0
 
 
@@ -47,6 +50,7 @@ class Shared:
     spill_bytes: int
     flights: Flights
     clock: Clock
+    rules: Rules | None
     signed: bool  # an attempt hook may add a credential that the cache cannot see
     counts: Counts = field(default_factory=Counts)
 
@@ -68,7 +72,7 @@ def from_entry(
     ask: Ask,
     entry: Entry,
     age: float,
-    member: bytes,
+    told: cache_status.Told,
     reading: Reading | None = None,
 ) -> R:
     """A response from what is stored; ``reading`` is its body if that is a `Blob` and the answer has one."""
@@ -79,7 +83,9 @@ def from_entry(
         status, headers = entry.status, entry.headers
         body = b"" if ask.method == "HEAD" else entry.body
     headers.append((b"Age", b"%d" % int(age)))
-    headers.append((cache_status.NAME, member))
+    headers.append((cache_status.NAME, cache_status.member(told)))
+    call: Call = request.extensions[CALL]
+    call.cache_status = told
     if isinstance(body, bytes):
         return family.response(request, status, headers, body)
     assert reading is not None, "a long body is opened first; see `answered`"
@@ -89,7 +95,7 @@ def from_entry(
 
 
 async def answered(
-    shelf: Shelf, family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, member: bytes
+    shelf: Shelf, family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told
 ) -> R | None:
     """As `from_entry`, whatever its body is; None if that cannot be read any more."""
     reading = None
@@ -97,25 +103,26 @@ async def answered(
         reading = await Reading.open(shelf, entry, family, request)
         if reading is None:
             return None
-    return from_entry(family, request, ask, entry, age, member, reading)
+    return from_entry(family, request, ask, entry, age, told, reading)
 
 
-def unsatisfied(family: Family[Q, R], request: Q, call: Call) -> R:
+def unsatisfied(family: Family[Q, R], request: Q, call: Call, counts: Counts) -> R:
     """The answer to a request that wants nothing but a stored one (RFC 9111 5.2.1.7)."""
+    counts.unsatisfied += 1
     call.source, call.cache = "cache", "unsatisfiable"
-    member = cache_status.neither("only-if-cached")
-    headers = [(b"Content-Length", b"0"), (cache_status.NAME, member)]
+    call.cache_status = cache_status.neither("only-if-cached")
+    headers = [(b"Content-Length", b"0"), (cache_status.NAME, cache_status.member(call.cache_status))]
     return family.response(request, 504, headers, b"")
 
 
-def passed_on(response: R, call: Call, counts: Counts, member: bytes, told: str) -> R:
+def passed_on(response: R, call: Call, counts: Counts, told: cache_status.Told, cache: str) -> R:
     """An answer of the origin's, with our word on it after those of the caches before us (RFC 9211 2)."""
-    if told == "bypass":
+    if cache == "bypass":
         counts.bypassed += 1
     else:
         counts.misses += 1
-    call.cache = told
-    headers, text = response.headers, member.decode("ascii")
+    call.cache, call.cache_status = cache, told
+    headers, text = response.headers, cache_status.member(told).decode("ascii")
     for name, _ in headers.raw:  # a look-up by name that finds nothing costs twice as much
         if len(name) == len(_STATUS_FIELD) and name.lower() == _LOWER_STATUS_FIELD:
             text = f"{headers.get(_STATUS_FIELD)}, {text}"

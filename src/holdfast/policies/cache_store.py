@@ -7,7 +7,7 @@ every purge is counted, and one that failed is owed: until it is done, nothing o
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import anyio
@@ -15,16 +15,18 @@ import anyio
 from holdfast.clock import Clock
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import split_key
+from holdfast.core.caching.reach import EVERYTHING, Reach
 from holdfast.stores.base import KeepsSecret, Store, Streaming, SyncLookup
 
 __all__ = ["Shelf"]
 
 T = TypeVar("T")
 
-_REMEMBERED: Final = 1024  # URLs
+_REMEMBERED: Final = 1024  # URLs and tags
+_REMEMBERED_PREFIXES: Final = 32  # each is compared with every fetch that is under way
+_SWEEP: Final = 20.0  # times the time limit, for what may look at all that is stored
 _FAULTS: Final = 3  # in a row, before the store is left alone
 _REST: Final = 5.0  # seconds for which it is
-_EVERYTHING: Final = ""
 
 _logger = logging.getLogger("holdfast.cache")
 
@@ -52,19 +54,31 @@ class Shelf:
         self.fault_count = 0
         self.mark = 0
         """How many purges there were; a fetch notes it when it begins."""
-        self._purged: dict[str, int] = {}  # in the order of their marks
+        self._purged: dict[str, int] = {}  # URLs and tags, in the order of their marks
+        self._prefixes: dict[str, int] = {}
         self._forgotten = 0  # the highest mark that is no more in there
-        self.owed: dict[str, None] = {}
-        """URLs whose purge failed."""
+        self._tagged = 0  # the mark of the last purge of a tag
+        self.owed: dict[Reach, None] = {}
+        """Purges that failed."""
         self.lookup: Callable[[str], tuple[Entry, ...]] | None = store.lookup if isinstance(store, SyncLookup) else None
         self.streaming: Streaming | None = store if isinstance(store, Streaming) else None
         self.keeps_secret: KeepsSecret | None = store if isinstance(store, KeepsSecret) else None
         self.orphans: list[Closing] = []
         """What was dropped unclosed: a finalizer cannot wait, so the next operation closes it."""
 
-    def changed(self, url: str, mark: int) -> bool:
-        """Whether answers of ``url`` were purged since ``mark``, so that one fetched then may be out of date."""
-        return self.mark != mark and self._purged.get(url, self._forgotten) > mark
+    def changed(self, url: str, mark: int, tags: Sequence[str] | None = None) -> bool:
+        """Whether answers of ``url`` were purged since ``mark``, so that one fetched then may be out of date.
+
+        Without ``tags``, which come with the answer, it may be if any tag was purged.
+        """
+        if self.mark == mark:
+            return False
+        purged, forgotten = self._purged, self._forgotten
+        return (
+            purged.get(url, forgotten) > mark
+            or any(at > mark and url.startswith(prefix) for prefix, at in self._prefixes.items())
+            or (self._tagged > mark if tags is None else any(purged.get(tag, forgotten) > mark for tag in tags))
+        )
 
     async def get(self, key: str, url: str) -> tuple[Entry, ...]:
         """All variants of ``key``; none if the store is in trouble, or owes a purge of ``url``."""
@@ -77,58 +91,86 @@ class Shelf:
 
     async def put(self, entry: Entry, mark: int) -> bool:
         """Store an answer whose fetch began at ``mark``; False if it was not stored."""
-        return await self.commit(lambda: _done(self._store.put(entry)), entry.key, mark) is not None
+        return await self.commit(lambda: _done(self._store.put(entry)), entry, mark) is not None
 
     async def commit(
-        self, write: Callable[[], Awaitable[T]], key: str, mark: int, limit: float | None = None
+        self, write: Callable[[], Awaitable[T]], entry: Entry, mark: int, limit: float | None = None
     ) -> T | None:
         """What ``write`` gives, in at most ``limit`` seconds; None if nothing was, or is to stay, stored."""
-        _, _, url = split_key(key)
-        if self.changed(url, mark) or (self.owed and not await self._settle(url)):
+        _, _, url = split_key(entry.key)
+        if self.changed(url, mark, entry.tags) or (self.owed and not await self._settle(url)):
             return None
         stored = await self.run(write, limit)
-        if self.changed(url, mark):  # while it was written
-            await self.delete(key)
+        if self.changed(url, mark, entry.tags):  # while it was written
+            await self.delete(entry.key)
             return None
         return stored
 
     async def delete(self, key: str) -> None:
         """Remove all variants of ``key``."""
         if await self.run(lambda: _done(self._store.delete(key))) is None:
-            self._owe(split_key(key)[2])
+            self._owe(Reach("url", split_key(key)[2]))
 
-    async def purge(self, url: str) -> int:
-        """Remove every answer of ``url``, those that are being fetched now included; how many were stored."""
-        self.mark += 1
-        self._purged.pop(url, None)
-        self._purged[url] = self.mark
-        if len(self._purged) > _REMEMBERED:
-            self._forgotten = self._purged.pop(next(iter(self._purged)))
-        removed = None
+    async def purge(self, reaches: Sequence[Reach]) -> int:
+        """Remove all answers within ``reaches``, those that are being fetched now included; how many were stored."""
+        for reach in reaches:
+            self._note(reach)
+        removed, undone = 0, dict.fromkeys(reaches)
         try:
-            removed = await self.run(lambda: self._store.purge(url))
+            for reach in reaches:
+                if (count := await self._remove(reach)) is not None:
+                    removed += count
+                    undone.pop(reach, None)
+                    self.owed.pop(reach, None)
         finally:
-            if removed is None:
-                self._owe(url)
-        return removed or 0
+            for reach in undone:
+                self._owe(reach)
+        return removed
+
+    def _note(self, reach: Reach) -> None:
+        """Remember that what began before now may be out of date; for good, if only with what else is forgotten."""
+        self.mark += 1
+        marks, most = (self._prefixes, _REMEMBERED_PREFIXES) if reach.kind == "prefix" else (self._purged, _REMEMBERED)
+        marks.pop(reach.text, None)
+        marks[reach.text] = self.mark
+        if len(marks) > most:
+            self._forgotten = max(self._forgotten, marks.pop(next(iter(marks))))
+        if reach.kind == "tag":
+            self._tagged = self.mark
+
+    async def _remove(self, reach: Reach) -> int | None:
+        """How many answers within ``reach`` were removed; None if the store is in trouble."""
+        match reach.kind:
+            case "url":
+                return await self.run(lambda: self._store.purge(reach.text))
+            case "prefix":
+                return await self.run(lambda: self._store.purge_prefix(reach.text), self.timeout * _SWEEP)
+            case "tag":
+                return await self.run(lambda: self._store.purge_tag(reach.text), self.timeout * _SWEEP)
 
     async def _settle(self, url: str) -> bool:
-        """Whether nothing is owed that concerns ``url``; tries to make up for it."""
-        if _EVERYTHING in self.owed:
-            if await self.run(lambda: _done(self._store.clear())) is None:
+        """Whether nothing is owed that may concern ``url``; tries to make up for it.
+
+        Which answers have a tag only the store knows, so none is believed before a purge of one is made up for.
+        """
+        for reach in [*self.owed]:
+            if reach.kind != "tag" and (url != reach.text if reach.kind == "url" else not url.startswith(reach.text)):
+                continue
+            removed = (
+                await self.run(lambda: _done(self._store.clear()), self.timeout * _SWEEP)
+                if reach == EVERYTHING
+                else await self._remove(reach)
+            )
+            if removed is None:
                 return False
-            del self.owed[_EVERYTHING]
-        elif url in self.owed:
-            if await self.run(lambda: self._store.purge(url)) is None:
-                return False
-            self.owed.pop(url, None)
+            self.owed.pop(reach, None)
         return True
 
-    def _owe(self, url: str) -> None:
+    def _owe(self, reach: Reach) -> None:
         if len(self.owed) >= _REMEMBERED:
-            self.owed = {_EVERYTHING: None}
-        elif _EVERYTHING not in self.owed:
-            self.owed[url] = None
+            self.owed = {EVERYTHING: None}
+        elif EVERYTHING not in self.owed:
+            self.owed[reach] = None
 
     async def run(self, operation: Callable[[], Awaitable[T]], limit: float | None = None) -> T | None:
         """The result, or None if the store fails, is too slow (over ``limit`` seconds), or is left alone."""

@@ -89,6 +89,20 @@ class SyncLookup(Protocol):
         ...
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """What a store can do besides: tell how full it is, at once and without I/O."""
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of what is stored, as the store counts them against its own limit."""
+        ...
+
+    def __len__(self) -> int:
+        """Entries, or keys, that are stored."""
+        ...
+
+
 class Writer(Protocol):
     """A body on its way into a store. Belongs to one task at a time; any method may raise `StoreError`.
 

@@ -6,32 +6,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.caching.cache_status import forwarded, hit
+from holdfast.core.caching.cache_status import Told, forwarded, hit, member, neither
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("told", "data", "text"),
     [
-        (hit(376.9), b"holdfast; hit; ttl=376"),
-        (hit(-412.5), b"holdfast; hit; ttl=-413"),
-        (hit(1, detail="memory"), b'holdfast; hit; ttl=1; detail="memory"'),
-        (forwarded("uri-miss", stored=True), b"holdfast; fwd=uri-miss; stored"),
-        (forwarded("stale", status=304), b"holdfast; fwd=stale; fwd-status=304"),
+        (hit(376.9), {"hit": True, "ttl": 376}, b"holdfast; hit; ttl=376"),
+        (hit(-412.5), {"hit": True, "ttl": -413}, b"holdfast; hit; ttl=-413"),
+        (
+            hit(1, detail="memory"),
+            {"hit": True, "ttl": 1, "detail": "memory"},
+            b'holdfast; hit; ttl=1; detail="memory"',
+        ),
+        (forwarded("uri-miss", stored=True), {"fwd": "uri-miss", "stored": True}, b"holdfast; fwd=uri-miss; stored"),
+        (
+            forwarded("stale", status=304),
+            {"fwd": "stale", "fwd-status": 304},
+            b"holdfast; fwd=stale; fwd-status=304",
+        ),
         (
             forwarded("stale", status=304, stored=True, collapsed=True),
+            {"fwd": "stale", "fwd-status": 304, "stored": True, "collapsed": True},
             b"holdfast; fwd=stale; fwd-status=304; stored; collapsed",
         ),
-        (forwarded("method"), b"holdfast; fwd=method"),
-        (forwarded("bypass", detail='a"b\\c\né'), b'holdfast; fwd=bypass; detail="a\\"b\\\\c??"'),
+        (forwarded("method"), {"fwd": "method"}, b"holdfast; fwd=method"),
+        (
+            forwarded("bypass", detail='a"b\\c\né'),
+            {"fwd": "bypass", "detail": 'a"b\\c\né'},
+            b'holdfast; fwd=bypass; detail="a\\"b\\\\c??"',
+        ),
+        (neither("only-if-cached"), {"detail": "only-if-cached"}, b'holdfast; detail="only-if-cached"'),
     ],
 )
-def test_members(text: bytes, expected: bytes) -> None:
-    assert text == expected
+def test_the_data_and_the_member_say_the_same(told: Told, data: Told, text: bytes) -> None:
+    assert (told, member(told)) == (data, text)
 
 
 @given(st.text())
 def test_a_detail_never_ends_the_field(detail: str) -> None:
-    text = hit(0, detail=detail)
+    text = member(hit(0, detail=detail))
     assert text.isascii()
     assert all(0x20 <= byte < 0x7F for byte in text)
     inner = text.split(b'detail="', 1)[1][:-1]

@@ -1,4 +1,7 @@
-"""How does a response say what the cache did? (RFC 9211)"""
+"""How does a response say what the cache did? (RFC 9211)
+
+As data, with the parameters' own names, for whoever asks the response; and as a member of the header field.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,21 @@ from holdfast.core.caching.reuse import Why
 
 Forwarded: TypeAlias = Why | Literal["miss", "partial"]
 
+Told: TypeAlias = dict[str, bool | int | str]
+"""Parameters of a member: ``hit`` or ``fwd`` (none of them: an answer of our own), then the others that hold."""
+
 NAME: Final = b"Cache-Status"
 
 
-def hit(ttl: float, *, detail: str | None = None) -> bytes:
-    """Member for an answer without the origin; ``ttl`` is the lifetime left in seconds, negative if stale."""
-    return b"holdfast; hit; ttl=%d%b" % (int(ttl // 1), _detail(detail))
+def hit(ttl: float, *, detail: str | None = None) -> Told:
+    """An answer without the origin; ``ttl`` is the lifetime left in seconds, negative if stale."""
+    told: Told = {"hit": True, "ttl": int(ttl // 1)}
+    return told if detail is None else {**told, "detail": detail}
 
 
-def neither(detail: str) -> bytes:
-    """Member for an answer of our own, made without the origin and without a stored answer."""
-    return b"holdfast%b" % _detail(detail)
+def neither(detail: str) -> Told:
+    """An answer of our own, made without the origin and without a stored answer."""
+    return {"detail": detail}
 
 
 def forwarded(
@@ -28,25 +35,38 @@ def forwarded(
     stored: bool = False,
     collapsed: bool = False,
     detail: str | None = None,
-) -> bytes:
-    """Member for an answer with the origin's part in it.
+) -> Told:
+    """An answer with the origin's part in it.
 
     ``status`` is the origin's own, given when the response has another; ``collapsed`` means that the answer
-    to another caller's request was used.
+    to another caller's request was used; ``detail`` says why nothing was looked up, or why nothing is stored.
     """
-    text = b"holdfast; fwd=" + why.encode("ascii")
+    told: Told = {"fwd": why}
     if status is not None:
-        text += b"; fwd-status=%d" % status
+        told["fwd-status"] = status
     if stored:
-        text += b"; stored"
+        told["stored"] = True
     if collapsed:
-        text += b"; collapsed"
-    return text + _detail(detail)
+        told["collapsed"] = True
+    if detail is not None:
+        told["detail"] = detail
+    return told
 
 
-def _detail(detail: str | None) -> bytes:
-    if detail is None:
-        return b""
-    # RFC 8941 3.3.3: printable ASCII, with quote and backslash escaped.
+def member(told: Told) -> bytes:
+    """The header field's member."""
+    if len(told) == 2 and "hit" in told:
+        return f"holdfast; hit; ttl={told['ttl']}".encode("ascii")  # most of them
+    text = "holdfast"
+    for name, value in told.items():
+        if name == "detail":
+            text += f"; detail={_quoted(str(value))}"
+        else:
+            text += f"; {name}" if value is True else f"; {name}={value}"
+    return text.encode("ascii")
+
+
+def _quoted(detail: str) -> str:
+    # RFC 9651 4.1.6: printable ASCII, with quote and backslash escaped.
     printable = "".join(sign if " " <= sign <= "~" else "?" for sign in detail)
-    return b'; detail="%b"' % printable.replace("\\", "\\\\").replace('"', '\\"').encode("ascii")
+    return '"' + printable.replace("\\", "\\\\").replace('"', '\\"') + '"'

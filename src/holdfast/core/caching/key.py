@@ -7,6 +7,7 @@ keyed digest: equal for one user, and no way back to the credential.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -19,6 +20,7 @@ CREDENTIAL_FIELDS: Final = (b"authorization", b"cookie", b"proxy-authorization",
 NOBODY: Final = ""
 """Partition of requests without a credential, and of everything in a shared cache."""
 
+_NOBODYS: Final = "~"
 _DIGEST_BYTES: Final = 16
 _SECRET_LENGTHS: Final = range(16, 65)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -59,6 +61,18 @@ class Identity:
                 parts += (name, value)
         return self._digest(b"fields", *parts).hex() if parts else NOBODY
 
+    def divided(self, partition: str, fields: Fields, names: Sequence[str]) -> str:
+        """The part of a partition for requests with the same values of ``names``; itself if there are none."""
+        parts: list[bytes] = []
+        for name in names:
+            lower = name.strip().lower().encode("ascii")
+            if (value := fields.get(lower)) is not None:
+                parts += (lower, value)
+        if not parts:
+            return partition
+        mark = _NOBODYS if is_nobodys(partition) else ""
+        return mark + self._digest(b"divided", partition.encode("ascii"), *parts).hex()
+
     def conceal(self, value: bytes) -> bytes:
         """Stand-in for a credential that has to be compared later (``Vary: Cookie``)."""
         return self._digest(b"value", value)
@@ -68,6 +82,11 @@ class Identity:
         for part in parts:  # with their lengths, so that no two lists run together to the same text
             digest.update(b"%d:%b" % (len(part), part))
         return digest.digest()
+
+
+def is_nobodys(partition: str) -> bool:
+    """Whether a partition is of requests without a credential, and so shared by all who carry none."""
+    return partition == NOBODY or partition.startswith(_NOBODYS)
 
 
 def primary_key(method: str, url: str, partition: str = NOBODY) -> str:
@@ -82,6 +101,12 @@ def split_key(key: str) -> tuple[str, str, str]:
     method, _, rest = key.partition(" ")
     partition, _, url = rest.partition(" ")
     return method, partition, url
+
+
+def origin_of(url: str) -> str:
+    """Scheme and authority of a URL that is spelled as in the keys."""
+    end = url.find("/", url.find("//") + 2)
+    return url[:end] if end >= 0 else url
 
 
 def spelled(url: str) -> str:

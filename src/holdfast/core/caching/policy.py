@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from holdfast.core.caching.rules import CacheRule, Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
     """Settings of the decisions in this package.
 
-    Raises ValueError for a number that is out of range or an identity header without a name.
+    Raises ValueError for a number that is out of range, an identity header without a name, or rules that cannot be.
 
     >>> CachePolicy(shared=True).heuristic
     True
@@ -46,7 +49,17 @@ class CachePolicy:
     session must not be handed to the next, so the field is left out there unless asked for.
     """
 
+    rules: Mapping[str, CacheRule] | None = field(default=None, hash=False)
+    """What the user knows better, by operation id (``"Users.get"``) or URL template (``"/users/{id}"``).
+
+    A template is matched whole: its segments exactly, ``{name}`` with any one that is not empty; an origin in front
+    (``"https://api.example.com/users/{id}"``) is matched too. One rule at most applies; see `Rules`.
+    """
+
     def __post_init__(self) -> None:
+        if self.rules is not None:
+            object.__setattr__(self, "rules", dict(self.rules))  # a copy: the caller may go on with theirs
+            Rules(self.rules)
         if not 0.0 < self.heuristic_fraction <= 1.0:
             raise ValueError(f"heuristic_fraction must be above 0 and at most 1, got {self.heuristic_fraction}")
         if not self.heuristic_cap >= 0.0:

@@ -9,7 +9,8 @@ from holdfast.core.caching.directives import ResponseDirectives
 from holdfast.core.caching.entry import Blob, Entry, Exchange, pack
 from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine, split_list
 from holdfast.core.caching.freshness import HEURISTIC_STATUSES, freshness_lifetime, initial_age
-from holdfast.core.caching.key import NOBODY, Identity, split_key
+from holdfast.core.caching.groups import joined, read_groups, tags_of
+from holdfast.core.caching.key import Identity, is_nobodys, origin_of, split_key
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.targeted import effective_directives
@@ -65,7 +66,7 @@ def judge(
 
     Decided from the header block alone; that the body came whole and is not too long is for the caller.
     """
-    fields = combine(headers)
+    fields = heeded(combine(headers), ask)
     directives = effective_directives(fields, policy.targets)
     if reason := _objection(ask, status, fields, directives, policy):
         return Unstorable(reason)
@@ -86,20 +87,34 @@ def make_entry(
     policy: CachePolicy,
     identity: Identity,
     body: bytes | Blob = b"",
+    tags: tuple[str, ...] = (),
 ) -> Entry | None:
-    """Entry of a response that may be stored; None when its header block cannot be kept faithfully."""
-    fields = combine(headers)
+    """Entry of a response that may be stored; None when its header block cannot be kept faithfully.
+
+    ``tags`` are those of the entry whose place it takes with the same body.
+    """
+    terms = ask.terms
+    fields = heeded(combine(headers), ask)
     directives = effective_directives(fields, policy.targets)
-    several_callers = policy.shared or split_key(key)[1] == NOBODY
-    head = pack(stored_headers(headers, fields, directives, policy, several_callers=several_callers))
+    _, partition, url = split_key(key)
+    set_cookie = not (policy.shared or is_nobodys(partition)) or policy.store_set_cookie
+    head = pack(
+        stored_headers(
+            headers, fields, directives, policy, set_cookie=set_cookie and b"set-cookie" not in terms.ignored
+        )
+    )
     if head is None:
         return None
     vary = vary_names(fields.get(b"vary"))
     age = initial_age(fields, exchange)
-    if ask.ttl is not None and status < 400:
-        lifetime = age + ask.ttl
-    else:
+    ttl = terms.lifetime(status)
+    if ttl is None:
         lifetime = freshness_lifetime(status, fields, directives, exchange.wall, policy)
+    else:
+        lifetime = age + ttl if ttl else 0.0
+    groups = (*read_groups(fields.get(b"cache-groups")), *terms.rule.groups, *terms.groups)
+    if groups or terms.operation is not None or tags:
+        tags = joined(tags_of(origin_of(url), groups, terms.operation), tags)
     return Entry(
         key=key,
         status=status,
@@ -112,7 +127,16 @@ def make_entry(
         initial_age=age,
         response_time=exchange.response_time,
         wall=exchange.wall,
+        tags=tags,
     )
+
+
+def heeded(fields: Fields, ask: Ask) -> Fields:
+    """The fields of a response but those that the user's rule has ignored."""
+    if not ask.terms.rule.ignore:
+        return fields
+    ignored = ask.terms.ignored
+    return {name: value for name, value in fields.items() if name not in ignored}
 
 
 def stored_headers(
@@ -121,7 +145,7 @@ def stored_headers(
     directives: ResponseDirectives,
     policy: CachePolicy,
     *,
-    several_callers: bool,
+    set_cookie: bool,
 ) -> list[tuple[bytes, bytes]]:
     """The fields that are stored, as they came (RFC 9111 3.1).
 
@@ -133,7 +157,7 @@ def stored_headers(
         dropped |= {name.lower() for name in split_list(fields[b"connection"])}
     if policy.shared:
         dropped |= directives.private_fields
-    if several_callers and not policy.store_set_cookie:
+    if not set_cookie:
         dropped |= {b"set-cookie"}
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
@@ -171,7 +195,7 @@ def _objection(
         return "malformed"
     if vary_names(fields.get(b"vary")) == ANYTHING:
         return "vary"
-    if not _invited(status, fields, directives, policy):
+    if ask.terms.lifetime(status) is None and not _invited(status, fields, directives, policy):
         return "status"
     return None
 

@@ -175,6 +175,7 @@ def _update(
         policy,
         identity,
         entry.body,
+        entry.tags,
     )
     if updated is None:  # fields with line breaks: none of them can be believed
         return Mismatch()
