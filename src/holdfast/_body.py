@@ -177,7 +177,7 @@ class Body:
         rest = self._rest
         if rest is None:
             return
-        self._rest = None
+        self._rest = self._reading = None
         self._tell(None)
         if isinstance(rest, Body):
             return  # its own finalizer does the rest

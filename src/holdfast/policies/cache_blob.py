@@ -114,6 +114,7 @@ class Reading:
         self._left = left
         self._patience = patience
         self._make_error = make_error
+        shelf.lent.add(self)
 
     @classmethod
     async def open(cls, shelf: Shelf, entry: Entry, family: Family[Q, R], request: Q, start: int = 0) -> Reading | None:
@@ -173,4 +174,5 @@ class Reading:
         return self._make_error(f"the stored body broke off: {problem}")
 
     async def aclose(self) -> None:
+        self.shelf.lent.discard(self)
         await self.shelf.close(self._chunks)

@@ -65,6 +65,8 @@ class Shelf:
         self.keeps_secret: KeepsSecret | None = store if isinstance(store, KeepsSecret) else None
         self.orphans: list[Closing] = []
         """What was dropped unclosed: a finalizer cannot wait, so the next operation closes it."""
+        # A collector that finds a generator in a cycle finalizes it, whoever rescues it from there.
+        self.lent: set[Closing] = set()
 
     def changed(self, url: str, mark: int, tags: Sequence[str] | None = None) -> bool:
         """Whether answers of ``url`` were purged since ``mark``, so that one fetched then may be out of date.
