@@ -36,13 +36,18 @@ class DirectoryStore:
         self.kept_secret = bytes(range(32))
 
     @property
+    def files(self) -> list[Path]:
+        """All there is on the disk."""
+        return sorted(self.directory.iterdir())
+
+    @property
     def parts(self) -> list[str]:
         """Bodies that somebody began, and neither finished nor discarded."""
-        return [path.name for path in self.directory.glob("*.part")]
+        return [path.name for path in self.files if path.suffix == ".part"]
 
     @property
     def bodies(self) -> list[bytes]:
-        return [path.read_bytes() for path in sorted(self.directory.glob("*.body"))]
+        return [path.read_bytes() for path in self.files if path.suffix == ".body"]
 
     async def step(self, name: str) -> None:
         match self.delays.get(name, 0.0):
