@@ -14,6 +14,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.stores.base import StoreError
 from holdfast.testing import Fails, Reply
 from tests.cache_origin import MINUTE, Resource, answer, status_of, stream, told
+from tests.cache_stores import Remote
 from tests.scripting import URL, stage
 from tests.support import FamilyModules
 
@@ -411,46 +412,6 @@ async def test_a_wall_clock_that_jumps_revives_nothing(family: FamilyModules, ho
 
 
 # A store in trouble. K23
-
-
-class Remote:
-    """A store that has to be waited for, and that may be slow or down."""
-
-    def __init__(self, clock: Any) -> None:
-        self._memory = MemoryStore()
-        self._clock = clock
-        self.delay = 0.001
-        self.error: Exception | None = None
-        self.asked = 0
-
-    async def _trip(self) -> None:
-        self.asked += 1
-        await self._clock.sleep(self.delay)
-        if self.error is not None:
-            raise self.error
-
-    async def get(self, key: str) -> tuple[Entry, ...]:
-        await self._trip()
-        return await self._memory.get(key)
-
-    async def put(self, entry: Entry) -> None:
-        await self._trip()
-        await self._memory.put(entry)
-
-    async def delete(self, key: str) -> None:
-        await self._trip()
-        await self._memory.delete(key)
-
-    async def purge(self, url: str) -> int:
-        await self._trip()
-        return await self._memory.purge(url)
-
-    async def clear(self) -> None:
-        await self._trip()
-        await self._memory.clear()
-
-    async def aclose(self) -> None:
-        pass
 
 
 def with_remote(made: list[Remote]) -> Any:
