@@ -16,6 +16,7 @@ from holdfast.stores.base import Store
 from holdfast.testing.faulty import FaultyServer
 from tests.conformance.cases import UNSAID, Case, public_cases
 from tests.conformance.clocks import HandClock, HandPauses, Pauses, RealPauses
+from tests.conformance.more import more_cases
 from tests.conformance.origin import Origin
 from tests.conformance.replay import replay
 from tests.conftest import modules_of
@@ -24,6 +25,7 @@ from tests.support import FAMILY_NAMES
 pytestmark = pytest.mark.anyio
 
 PUBLIC: Final = public_cases()
+CASES: Final = PUBLIC + more_cases()
 
 STORES: Final[dict[str, Callable[[Path], Store]]] = {
     "memory": lambda path: MemoryStore(),
@@ -120,24 +122,24 @@ def anyio_backend() -> str:
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=str)
-async def test_the_public_suite(kind: Kind, tmp_path: Path) -> None:
-    results = await verdicts(kind, PUBLIC, tmp_path, by_hand=True)
-    report(results, PUBLIC)
-    assert not (wrong := mistakes(results, PUBLIC)), "\n".join(wrong)
+async def test_the_suite(kind: Kind, tmp_path: Path) -> None:
+    results = await verdicts(kind, CASES, tmp_path, by_hand=True)
+    report(results, CASES)
+    assert not (wrong := mistakes(results, CASES)), "\n".join(wrong)
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 @pytest.mark.parametrize("kind", EVERY_KIND[::5], ids=str)
-async def test_the_public_suite_on_the_other_event_loop(kind: Kind, tmp_path: Path) -> None:
-    assert not (wrong := mistakes(await verdicts(kind, PUBLIC, tmp_path, by_hand=True), PUBLIC)), "\n".join(wrong)
+async def test_the_suite_on_the_other_event_loop(kind: Kind, tmp_path: Path) -> None:
+    assert not (wrong := mistakes(await verdicts(kind, CASES, tmp_path, by_hand=True), CASES)), "\n".join(wrong)
 
 
 @pytest.mark.conformance
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=str)
-async def test_the_public_suite_in_real_time(kind: Kind, tmp_path: Path) -> None:
-    results = await verdicts(kind, PUBLIC, tmp_path, by_hand=False)
-    report(results, PUBLIC)
-    assert not (wrong := mistakes(results, PUBLIC)), "\n".join(wrong)
+async def test_the_suite_in_real_time(kind: Kind, tmp_path: Path) -> None:
+    results = await verdicts(kind, CASES, tmp_path, by_hand=False)
+    report(results, CASES)
+    assert not (wrong := mistakes(results, CASES)), "\n".join(wrong)
 
 
 async def test_the_replay_can_fail() -> None:

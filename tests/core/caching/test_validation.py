@@ -171,21 +171,44 @@ def test_an_unstorable_answer_leaves_an_entry_that_is_still_fresh() -> None:
     ) == Superseded(remove=False)
 
 
-def test_a_304_replaces_stored_fields_but_those_of_the_body() -> None:
+def test_a_304_replaces_every_stored_field_but_the_length() -> None:
     entry = stored(
-        'Cache-Control: max-age=1\nETag: "a"\nX-A: 1\nX-A: 2\nX-B: \xe9\nContent-Length: 4\nContent-Encoding: gzip'
+        'Cache-Control: max-age=1\nETag: "a"\nX-A: 1\nX-A: 2\nX-B: \xe9\nContent-Length: 4\nContent-Type: a/b'
     )
     later = updated(
         entry,
-        "Cache-Control: max-age=600\nx-a: 3\nContent-Length: 0\nContent-Encoding: br\nX-C: \xff\nAge: 0",
+        "Cache-Control: max-age=600\nx-a: 3\nContent-Length: 0\nContent-Type: c/d\nX-C: \xff\nAge: 0",
     )
     assert sorted(later.headers) == sorted(
         block(
-            'ETag: "a"\nContent-Length: 4\nContent-Encoding: gzip\nX-B: \xe9\n'
-            "Cache-Control: max-age=600\nx-a: 3\nX-C: \xff"
+            'ETag: "a"\nContent-Length: 4\nContent-Type: c/d\nX-B: \xe9\nCache-Control: max-age=600\nx-a: 3\nX-C: \xff'
         )
     )
     assert later.lifetime == 600
+
+
+@pytest.mark.parametrize(
+    ("stored_with", "named", "held"),
+    [
+        ('ETag: "a"', 'ETag: "a"', True),  # strong: the bytes are the same, whatever their coding is now called
+        ('ETag: "a"', "", False),
+        ('ETag: W/"a"', 'ETag: W/"a"', False),
+        ('ETag: W/"a"', 'ETag: "a"', False),
+        ('ETag: "a"', 'ETag: W/"a"', False),
+        (f"Last-Modified: {EARLIER}", f"Last-Modified: {EARLIER}", False),
+    ],
+)
+def test_a_304_for_another_coding_needs_a_strong_validator(stored_with: str, named: str, held: bool) -> None:
+    for ours, theirs in (("\nContent-Encoding: gzip", "br"), ("", "gzip")):
+        entry = stored(f"Cache-Control: max-age=1\n{stored_with}{ours}")
+        verdict = answered(entry, f"{named}\nContent-Encoding: {theirs}")
+        assert isinstance(verdict, Updated if held else Mismatch)
+        assert isinstance(answered(entry, f"{named}{ours.upper()}"), Updated)
+
+
+def test_a_field_of_the_connection_changes_no_stored_one() -> None:
+    later = updated(stored('Cache-Control: max-age=1\nETag: "a"\nX-A: 1'), "Connection: X-A\nX-A: 2")
+    assert later.fields[b"x-a"] == b"1"
 
 
 def test_a_304_brings_nothing_that_may_not_be_stored() -> None:

@@ -152,14 +152,19 @@ def stored_headers(
     Fields that ``no-cache="..."`` or, in a shared cache, ``private="..."`` name are left out, which lets the
     rest be used without asking (RFC 9111 5.2.2.4, 5.2.2.7).
     """
-    dropped = _NEVER_STORED | directives.no_cache_fields
-    if b"connection" in fields:
-        dropped |= {name.lower() for name in split_list(fields[b"connection"])}
+    dropped = connection_fields(fields) | directives.no_cache_fields
     if policy.shared:
         dropped |= directives.private_fields
     if not set_cookie:
         dropped |= {b"set-cookie"}
     return [(name, value) for name, value in headers if name.lower() not in dropped]
+
+
+def connection_fields(fields: Fields) -> frozenset[bytes]:
+    """Lower-case names of the fields that are about the connection, or about a copy, and not stored (RFC 9111 3.1)."""
+    if b"connection" not in fields:
+        return _NEVER_STORED
+    return _NEVER_STORED | {name.lower() for name in split_list(fields[b"connection"])}
 
 
 def may_keep(ask: Ask, directives: ResponseDirectives, status: int, policy: CachePolicy) -> str | None:

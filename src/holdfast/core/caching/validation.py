@@ -13,7 +13,7 @@ from holdfast.core.caching.freshness import date_of, is_fresh
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
-from holdfast.core.caching.storing import make_entry, may_keep
+from holdfast.core.caching.storing import connection_fields, make_entry, may_keep
 from holdfast.core.caching.vary import ANYTHING
 
 
@@ -54,8 +54,6 @@ Verdict: TypeAlias = Updated | Superseded | Untouched | Mismatch
 
 _CALLERS_CONDITIONS: Final = frozenset((b"if-none-match", b"if-modified-since"))
 _TAG: Final = re.compile(rb'(?:W/)?"[^"]*"|[^\s,]+')
-# The stored body is still encoded as it came and has the length that it came with (RFC 9111 3.2).
-_OF_THE_BODY: Final = frozenset((b"content-length", b"content-encoding"))
 # RFC 9110 15.4.5
 _IN_A_304: Final = frozenset(
     (b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary", b"last-modified")
@@ -119,19 +117,21 @@ def judge_answer(
 def same_representation(entry: Entry, fields: Fields) -> bool:
     """Whether a 304's validators, if it names any, are the entry's (RFC 9111 4.3.4).
 
-    Compared weakly: one server says ``"a"`` with the body and ``W/"a"`` with the 304.
+    Compared weakly: one server says ``"a"`` with the body and ``W/"a"`` with the 304. But what is not a strong
+    validator on both sides may be shared by several codings of one resource, as nginx and Apache do, so then
+    the 304 must not name another coding than the stored bytes have.
     """
     stored = entry.fields
-    etag = fields.get(b"etag")
+    etag, known = fields.get(b"etag"), stored.get(b"etag", b"")
     if etag is not None:
-        return _opaque(etag) == _opaque(stored.get(b"etag", b""))
-    modified = fields.get(b"last-modified")
-    if modified is None or b"last-modified" not in stored:
-        return True
-    return modified == stored[b"last-modified"] or (
-        (moment := parse_date(modified, entry.wall)) is not None
-        and moment == parse_date(stored[b"last-modified"], entry.wall)
-    )
+        if _opaque(etag) != _opaque(known):
+            return False
+        if etag == known and not known.startswith(b"W/"):
+            return True
+    elif not _same_moment(fields.get(b"last-modified"), stored.get(b"last-modified"), entry.wall):
+        return False
+    coding = fields.get(b"content-encoding")
+    return coding is None or coding.lower() == stored.get(b"content-encoding", b"").lower()
 
 
 def is_conditional(ask: Ask) -> bool:
@@ -184,12 +184,13 @@ def _update(
 
 
 def _merge(stored: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
-    """The received fields in place of the stored ones of their names (RFC 9111 3.2)."""
-    replaced = {name.lower() for name, _ in received} - _OF_THE_BODY
+    """The received fields in place of the stored ones of their names, but for Content-Length (RFC 9111 3.2)."""
+    left_out = (connection_fields(combine(received)) - {b"age"}) | {b"content-length"}
+    added = [pair for pair in received if pair[0].lower() not in left_out]
+    replaced = {name.lower() for name, _ in added}
     # Without a Date of its own, a 304 was made now. The old Date would have the entry stale for ever.
     replaced.add(b"date")
-    kept = [pair for pair in stored if pair[0].lower() not in replaced]
-    return kept + [pair for pair in received if pair[0].lower() not in _OF_THE_BODY]
+    return [pair for pair in stored if pair[0].lower() not in replaced] + added
 
 
 def _head_agrees(entry: Entry, fields: Fields) -> bool:
@@ -198,6 +199,14 @@ def _head_agrees(entry: Entry, fields: Fields) -> bool:
     if length is not None and delta_seconds(length.strip(b" \t")) != entry.size:
         return False
     return entry.status == 200 and same_representation(entry, fields)
+
+
+def _same_moment(said: bytes | None, known: bytes | None, wall: float) -> bool:
+    """Whether two Last-Modified fields agree; one that is missing says nothing."""
+    if said is None or known is None or said == known:
+        return True
+    moment = parse_date(said, wall)
+    return moment is not None and moment == parse_date(known, wall)
 
 
 def _names_entry(asked: bytes, etag: bytes | None) -> bool:
