@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import util
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -44,17 +44,32 @@ for name in sys.argv[1:]:
 print(json.dumps({"modules": sorted(set(sys.modules) - before), "reached": reached}))
 """
 
+# Prints the dataclasses of ours that importing the named modules defines: each costs half a millisecond.
+DATACLASSES: Final = """
+import importlib, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "holdfast"]
+classes = {value for module in ours for value in vars(module).values() if hasattr(value, "__dataclass_fields__")}
+print(json.dumps(sorted(value.__name__ for value in classes if isinstance(value, type))))
+"""
+
 FAMILY_OF: Final = {"holdfast.httpx": "httpx", "holdfast.httpx2": "httpx2"}
+
+
+def asked(probe: str, *names: str) -> Any:
+    """What a fresh interpreter prints, read as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", probe, *names], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @cache
 def imported_by(*names: str) -> frozenset[str]:
     """The modules that a fresh interpreter loads for these."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE, *names], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = asked(PROBE, *names)
     assert answer["reached"] == [], f"importing {names} used the network"
     return frozenset(answer["modules"])
 
@@ -87,6 +102,20 @@ def test_an_import_brings_only_what_was_asked_for(module: str, absent: set[str])
     if module in FAMILY_OF and util.find_spec(FAMILY_OF[module]) is None:
         pytest.skip(f"{FAMILY_OF[module]} is not installed here")
     assert imported_by(module) & absent == set()
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("module", FAMILY_OF)
+def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
+    """What `benchmarks.imports` times, as what it is made of: a module is a fifth of a millisecond and more."""
+    family = FAMILY_OF[module]
+    if util.find_spec(family) is None:
+        pytest.skip(f"{family} is not installed here")
+    below = ("asyncio", family, "anyio", "cachetools", "dataclasses", "sniffio")
+    added = sorted(imported_by(*below, module) - imported_by(*below))
+    assert {name.partition(".")[0] for name in added} == {"holdfast"}
+    assert len(added) <= 40, f"import what only some need where they need it: {added}"
+    assert asked(DATACLASSES, module) == ["CircuitBreaker", "ConcurrencyLimit", "Retry", "RetryBudget"]
 
 
 @pytest.mark.smoke

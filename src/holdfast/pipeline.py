@@ -33,7 +33,6 @@ from holdfast.core.budget import RetryBudget
 from holdfast.core.buffering import Auto
 from holdfast.core.retry import Retry
 from holdfast.errors import InvalidOption, Refused
-from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
 from holdfast.policies.breaker import Circuits
 from holdfast.policies.buffer import BodyBuffer
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
@@ -42,6 +41,7 @@ from holdfast.policies.timeout import TIMER_SLACK, AttemptTimeout, deadline_exce
 
 if TYPE_CHECKING:
     from holdfast.core.bucket import RateLimit
+    from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
     from holdfast.policies.rate_limit import RateLimiter
 
@@ -127,7 +127,7 @@ class Pipeline:
             self._limiter,
             AttemptTimeout(attempt_timeout, clock=clock, covers_body=deadline_covers_body),
             BodyBuffer(buffer_body, max_body_bytes),
-            AttemptHooks(hooks) if hooks else None,
+            _attempt_hooks(hooks) if hooks else None,
         ]
         self._layers: tuple[Middleware, ...] = tuple(layer for layer in layers if layer is not None)
         self._entry = _Entry(clock, deadline, max_body_bytes, sends_again=retry is not None and retry.attempts > 1)
@@ -299,6 +299,12 @@ def _limiter(settings: RateLimit, clock: Clock) -> RateLimiter:
     from holdfast.policies.rate_limit import RateLimiter
 
     return RateLimiter(settings, clock=clock)
+
+
+def _attempt_hooks(hooks: Sequence[AttemptHook]) -> AttemptHooks:
+    from holdfast.policies.attempt_hooks import AttemptHooks
+
+    return AttemptHooks(hooks)
 
 
 def _caching(cache: Cache, clock: Clock, *, signed: bool) -> Caching:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdfast.core.caching.dates import parse_date
-
 __all__ = ["server_delay", "should_retry"]
 
 _MAX_DIGITS = 10  # 10 digits of seconds are 300 years; more is noise, not a request to wait
@@ -29,6 +27,8 @@ def server_delay(header: Callable[[str], str | None], wall: float) -> float | No
     seconds = _digits(value)
     if seconds is not None:
         return float(seconds)
+    from holdfast.core.caching.dates import parse_date  # few servers answer with a date
+
     moment = parse_date(_bytes(value), wall)
     if moment is None:
         return None
