@@ -40,7 +40,8 @@ class Store(Protocol):
         """Store an entry in place of the variant that has its ``key``, ``vary`` and ``variant``.
 
         An entry too large for the store is not stored, and the one it was to replace is removed: it is out of
-        date. A store may limit the variants of one key, and then forgets the one put longest ago.
+        date. A store may limit the variants of one key, and then forgets the one put longest ago. One that
+        several processes share does not let an answer that came before a purge undo it.
 
         An entry whose body is a `Blob` that this store gave keeps that body under the same name, and nothing is
         copied. A body belongs to one entry: the one that had it goes, also if it was of another variant. If the
@@ -84,8 +85,8 @@ class Store(Protocol):
 class SyncLookup(Protocol):
     """What a store in memory can do besides: answer at once, without a task switch."""
 
-    def lookup(self, key: str) -> tuple[Entry, ...]:
-        """As `Store.get`, but returns at once and never raises."""
+    def lookup(self, key: str) -> tuple[Entry, ...] | None:
+        """As `Store.get`, but returns at once and never raises; None where only `Store.get` can tell."""
         ...
 
 
@@ -120,7 +121,7 @@ class Writer(Protocol):
     async def finish(self, entry: Entry) -> Entry | None:
         """Store ``entry`` with what was written as its body; as `Store.put` in all else.
 
-        The entry as `Store.get` gives it, so that it can be read at once, or None if it was too large.
+        The entry as `Store.get` gives it, so that it can be read at once, or None if it was not stored.
         """
         ...
 
@@ -146,6 +147,18 @@ class Streaming(Protocol):
         At constant memory, and without reading what lies before ``start``. It is whole even if the entry is
         replaced or evicted meanwhile, or raises `StoreError`. Whoever asks for it closes it (``aclose``), read to
         its end or not.
+        """
+        ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """What a store that knows its entries does besides: tell them."""
+
+    def entries(self) -> AsyncGenerator[Entry, None]:
+        """Every entry, in no particular order. Its body may be a `Blob` that cannot be read.
+
+        What is put or removed meanwhile may be among them or not. Whoever asks for them closes it (``aclose``).
         """
         ...
 

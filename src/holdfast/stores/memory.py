@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Final, TypeAlias
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import NOBODY, split_key
@@ -104,7 +105,7 @@ class MemoryStore:
         """Remove every entry that has ``tag``, looking at all entries; the number removed."""
         removed = 0
         for key in list(self._records):
-            variants = self.lookup(key)
+            variants = self._peek(key)
             kept = [entry for entry in variants if tag not in entry.tags]
             if len(kept) < len(variants):
                 removed += len(variants) - len(kept)
@@ -112,6 +113,12 @@ class MemoryStore:
                 if kept:
                     self._add(key, kept, _size(kept))
         return removed
+
+    async def entries(self) -> AsyncGenerator[Entry, None]:
+        """Every entry, the one used longest ago first."""
+        for key in list(self._records):
+            for entry in self._peek(key):
+                yield entry
 
     async def clear(self) -> None:
         """Remove everything."""
@@ -121,6 +128,14 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Nothing is held open, so nothing happens; the entries stay."""
+
+    def _peek(self, key: str) -> tuple[Entry, ...]:
+        """As `lookup`, but not a use."""
+        try:
+            record = Cache.__getitem__(self._records, key)  # LRUCache's own notes the use
+        except KeyError:
+            return ()
+        return record if isinstance(record, tuple) else (record,)
 
     def _add(self, key: str, variants: list[Entry], size: int) -> None:
         records = self._records
