@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from holdfast.pipeline import Pipeline as Pipeline
     from holdfast.policies.cache import Cache as Cache
     from holdfast.policies.concurrency import ConcurrencyLimit as ConcurrencyLimit
+    from holdfast.stores.base import Store as Store
+    from holdfast.stores.base import StoreError as StoreError
     from holdfast.stores.memory import MemoryStore as MemoryStore
+    from holdfast.stores.sqlite import SQLiteStore as SQLiteStore
 
 _MODULES = {
     "_history": ("Attempt", "History", "history"),
@@ -67,7 +70,9 @@ _MODULES = {
     "pipeline": ("Pipeline",),
     "policies.cache": ("Cache",),
     "policies.concurrency": ("ConcurrencyLimit",),
+    "stores.base": ("Store", "StoreError"),
     "stores.memory": ("MemoryStore",),
+    "stores.sqlite": ("SQLiteStore",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

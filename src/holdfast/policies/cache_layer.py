@@ -77,10 +77,9 @@ class CacheLayer(Generic[Q, R]):
             partition = identity.divided(partition, ask.fields, rule.key_headers)
         key = primary_key(method, url, partition)
         shelf = self._shelf
-        if shelf.lookup is None or shelf.owed:
+        entries = None if shelf.lookup is None or shelf.owed else shelf.lookup(key)
+        if entries is None:
             entries = await shelf.get(key, url)
-        else:
-            entries = shelf.lookup(key)
         reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
         if isinstance(reuse, Fresh):
             entry, age = reuse.entry, reuse.age

@@ -41,8 +41,8 @@ class Shelf:
     """A store behind a time limit and a small breaker of its own. Shared by all calls of a pipeline.
 
     ``timeout`` is in seconds, for each operation; after three faults in a row the store is left alone for five
-    seconds. A store that offers `SyncLookup` is read through ``lookup``, without a limit and without an await. Long
-    bodies go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the store is ``streaming``.
+    seconds. A store that offers `SyncLookup` is read through ``lookup`` first, without a limit and without an await.
+    Long bodies go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the store is ``streaming``.
     """
 
     def __init__(self, store: Store, *, clock: Clock, timeout: float) -> None:
@@ -60,7 +60,9 @@ class Shelf:
         self._tagged = 0  # the mark of the last purge of a tag
         self.owed: dict[Reach, None] = {}
         """Purges that failed."""
-        self.lookup: Callable[[str], tuple[Entry, ...]] | None = store.lookup if isinstance(store, SyncLookup) else None
+        self.lookup: Callable[[str], tuple[Entry, ...] | None] | None = (
+            store.lookup if isinstance(store, SyncLookup) else None
+        )
         self.streaming: Streaming | None = store if isinstance(store, Streaming) else None
         self.keeps_secret: KeepsSecret | None = store if isinstance(store, KeepsSecret) else None
         self.orphans: list[Closing] = []
@@ -86,8 +88,8 @@ class Shelf:
         """All variants of ``key``; none if the store is in trouble, or owes a purge of ``url``."""
         if self.owed and not await self._settle(url):
             return ()
-        if self.lookup is not None:
-            return self.lookup(key)
+        if self.lookup is not None and (known := self.lookup(key)) is not None:
+            return known
         found = await self.run(lambda: self._store.get(key))
         return () if found is None else found
 

@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -131,16 +131,19 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _is(kind: type[object], value: Any) -> bool:
+    return type(value) is kind  # true is no number here
+
+
+def _exactly(kind: type[object], value: Any) -> Any:
+    if not _is(kind, value):
+        raise TypeError(f"{kind.__name__} expected, got {value!r}")
+    return value
+
+
 def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise TypeError(f"text expected, got {value!r}")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if type(value) is not bool:
-        raise TypeError(f"true or false expected, got {value!r}")
-    return value
+    text: str = _exactly(str, value)
+    return text
 
 
 def _whole(value: Any) -> int:
@@ -173,9 +176,7 @@ def _latin(value: bytes) -> str:
 
 
 def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list expected, got {value!r}")
-    items: list[Any] = value
+    items: list[Any] = _exactly(list, value)
     return items
 
 
@@ -191,19 +192,16 @@ def _directives(items: tuple[tuple[str, Any], ...]) -> ResponseDirectives:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(_list(value)) if isinstance(value, list) else value
+    return tuple(value) if _is(list, value) else value
 
 
 def _thawed(value: Any) -> Any:
-    if not isinstance(value, tuple):
-        return value
-    items: tuple[Any, ...] = value
-    return list(items)
+    return list(value) if _is(tuple, value) else value
 
 
 _CODECS: Final[Mapping[str, _Codec]] = {
     "str": (_same, _text),
-    "bool": (_same, _flag),
+    "bool": (_same, partial(_exactly, bool)),
     "int": (_same, _whole),
     "int | None": (_same, _whole),  # None is the default, and not written
     "float": (_finite, _number),

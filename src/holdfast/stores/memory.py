@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final, TypeAlias
 
-from cachetools import Cache, LRUCache
+from cachetools import LRUCache
 
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import NOBODY, split_key
@@ -132,7 +132,7 @@ class MemoryStore:
     def _peek(self, key: str) -> tuple[Entry, ...]:
         """As `lookup`, but not a use."""
         try:
-            record = Cache.__getitem__(self._records, key)  # LRUCache's own notes the use
+            record = super(LRUCache, self._records).__getitem__(key)  # its own notes the use
         except KeyError:
             return ()
         return record if isinstance(record, tuple) else (record,)

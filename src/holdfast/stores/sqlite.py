@@ -155,7 +155,7 @@ class SQLiteStore:
             raise StoreError(f"{self.path}: {body.name!r} is no body of this store's")
         threads, tables = self._threads, self._tables
         index, skipped = divmod(start, PIECE_BYTES)
-        last = -(-body.size // PIECE_BYTES)
+        last = -(-body.size // PIECE_BYTES) if start < body.size else 0
         hold, held_at = 0, self._wall()
         if last - index > BATCH:  # else one statement reads all of it, and that sees one state of the file
             hold = await threads.write(tables.hold, long)
