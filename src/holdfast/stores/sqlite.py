@@ -11,7 +11,8 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Final, TypeVar, TypeVarTuple
+from types import TracebackType
+from typing import Final, Self, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -54,7 +55,7 @@ class SQLiteStore:
 
     Serves asyncio and trio, several event loops, one after the other or at once in several threads, and several
     processes. A call that is cancelled returns at once; what it began in its thread is done whole or not at all.
-    Close it with `aclose`; using it after that opens the file again.
+    Whoever made it closes it, with `aclose` or `async with`; using it after that opens the file again.
 
     A file that is damaged, of another version or not ours is renamed, with one warning in the log, and a new one
     begun. docs/stores.md tells what is in it.
@@ -87,6 +88,17 @@ class SQLiteStore:
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.path)!r}, max_bytes={self.max_bytes})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     async def get(self, key: str) -> tuple[Entry, ...]:
         """All variants stored for ``key``, the one put last first."""
