@@ -1,10 +1,12 @@
-"""The life of a transport: which calls run through it, and how it is closed under them."""
+"""The life of a transport: which calls run through it, what they left to be done, and how it is closed under them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from holdfast._waiting import Line
+from holdfast.background import Background, Work
 from holdfast.by_origin import Bindable
 from holdfast.call import closed_error
 from holdfast.clock import SystemClock
@@ -19,7 +21,8 @@ class Closing(Protocol):
 class Door:
     """Counts the running calls of one transport; once it is closing no call comes in, once closed none sends.
 
-    A call runs until its response's body is closed. Not shared; one event loop at a time. See `call.Owner`.
+    A call runs until its response's body is closed; work in the background counts as one. Not shared; one event
+    loop at a time. See `call.Owner`.
     """
 
     def __init__(self) -> None:
@@ -27,11 +30,25 @@ class Door:
         self.closed = False
         self.running = 0
         self._last = Line()  # who waits for the last running call
+        self._background = Background()
 
     def leave(self, error: BaseException | None, complete: bool) -> None:
         self.running -= 1
         if self.running == 0 and len(self._last):
             self._last.admit(len(self._last))
+
+    def start(self, work: Work, lost: Callable[[], None]) -> bool:
+        if self.closing:
+            return False
+
+        def ended(began: bool) -> None:
+            self.leave(None, began)
+            if not began:
+                lost()
+
+        self.running += 1
+        self._background.start(work, ended)
+        return True
 
     async def close(self, pipeline: Bindable, inner: Closing, drain: float) -> None:
         """See `ResilientTransport.aclose`. If it is cancelled while it drains, call it again."""
@@ -45,4 +62,7 @@ class Door:
             await self._last.wait(clock, clock.monotonic() + drain, lambda: None)
         self.closed = True
         pipeline.dismiss(closed_error, owner=self)
-        await inner.aclose()
+        try:
+            await self._background.aclose()
+        finally:
+            await inner.aclose()

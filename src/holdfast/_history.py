@@ -44,6 +44,7 @@ class History:
     reason: str | None
     fallback: str | None = None
     cache_status: Mapping[str, bool | int | str] | None = None
+    age: float | None = None  # seconds, of an answer from the cache
 
 
 _ATTEMPT_FIELDS = frozenset(item.name for item in fields(Attempt))
@@ -71,4 +72,5 @@ def history(outcome: Any) -> History:
         reason=record["reason"],
         fallback=record["fallback"],
         cache_status=record["cache_status"],
+        age=record.get("age"),
     )

@@ -6,12 +6,12 @@ layers share through ``request.extensions[CALL]``; `holdfast.History` is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from holdfast.core.buffering import Auto
 from holdfast.core.value import Value
-from holdfast.errors import Closed, InvalidOption
+from holdfast.errors import Closed, DeadlineExceeded, InvalidOption, Refused
 
 __all__ = [
     "CALL",
@@ -23,6 +23,7 @@ __all__ = [
     "Stamp",
     "closed_error",
     "read_options",
+    "refusal_reason",
 ]
 
 OPTIONS = "holdfast"
@@ -57,6 +58,10 @@ class Options:
             if value is not None and not _CHECKS[name](value):
                 raise InvalidOption(f'extensions["holdfast"]["{name}"] has a bad value: {value!r}; {_WANTED[name]}')
         vars(self).update(given)
+
+    def replace(self, **changes: Any) -> Options:
+        """A copy that differs in these."""
+        return Options(**{**vars(self), **changes})
 
 
 def _positive(value: Any) -> bool:
@@ -165,10 +170,31 @@ class Owner(Protocol):
         """A running call is over; a `holdfast._body.Watcher`."""
         ...
 
+    def start(self, work: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> bool:
+        """Have ``work`` done in the background, until the transport is closed; False if it is closing.
+
+        ``lost`` is called in its place if it is cancelled before it begins.
+        """
+        ...
+
 
 def closed_error() -> Closed:
     """The refusal of a transport that is closing or closed."""
     return Closed("the transport is closed; no call may begin", policy="transport")
+
+
+_REFUSAL_REASONS: Final = {
+    "circuit_breaker": "circuit_open",
+    "rate_limit": "rate_limited",
+    "concurrency": "concurrency_full",
+}
+
+
+def refusal_reason(error: Refused) -> str:
+    """What a refusal is called where a call's `History` gives a reason."""
+    if isinstance(error, DeadlineExceeded):
+        return "deadline"
+    return _REFUSAL_REASONS.get(error.policy, error.policy)
 
 
 class Call:
@@ -193,6 +219,7 @@ class Call:
     cache_status: dict[str, bool | int | str] | None = None
     reason: str | None = None
     fallback: str | None = None
+    age: float | None = None  # seconds, of an answer from the cache
 
     def __init__(
         self,
@@ -229,4 +256,5 @@ class Call:
             "waits": self.waits,
             "reason": self.reason,
             "fallback": self.fallback,
+            "age": self.age,
         }

@@ -118,7 +118,7 @@ class Pipeline:
         )
         self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
         self._limiter = None if rate_limit is None else _limiter(rate_limit, clock)
-        self._caching = None if cache is None else _caching(cache, clock, signed=bool(hooks))
+        self._caching = None if cache is None else _caching(cache, clock, deadline, signed=bool(hooks))
         layers: list[Middleware | None] = [
             self._caching,
             self._retries,
@@ -307,11 +307,12 @@ def _attempt_hooks(hooks: Sequence[AttemptHook]) -> AttemptHooks:
     return AttemptHooks(hooks)
 
 
-def _caching(cache: Cache, clock: Clock, *, signed: bool) -> Caching:
+def _caching(cache: Cache, clock: Clock, deadline: float | None, *, signed: bool) -> Caching:
     from holdfast.policies.cache import Caching
     from holdfast.stores.memory import MemoryStore
 
-    return Caching(cache, MemoryStore() if cache.store is None else cache.store, clock=clock, signed=signed)
+    store = MemoryStore() if cache.store is None else cache.store
+    return Caching(cache, store, clock=clock, deadline=deadline, signed=signed)
 
 
 def _options(given: Mapping[str, Any], request: Q, family: Family[Q, R]) -> Options:

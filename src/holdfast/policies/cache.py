@@ -82,9 +82,12 @@ class Cache(CachePolicy):
 
 
 class Caching:
-    """The cache layer. ``signed`` says that attempt hooks may add a credential which the cache cannot see."""
+    """The cache layer. ``signed`` says that attempt hooks may add a credential which the cache cannot see.
 
-    def __init__(self, settings: Cache, store: Store, *, clock: Clock, signed: bool) -> None:
+    ``deadline`` is in seconds, for each fetch in the background.
+    """
+
+    def __init__(self, settings: Cache, store: Store, *, clock: Clock, deadline: float | None, signed: bool) -> None:
         self.settings = settings
         self._store = store
         shelf = Shelf(store, clock=clock, timeout=settings.store_timeout)
@@ -97,12 +100,17 @@ class Caching:
             spill_bytes=settings.spill_bytes,
             flights=Flights(clock),
             clock=clock,
+            deadline=deadline,
             rules=Rules(settings.rules) if settings.rules else None,
             signed=signed,
         )
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         return CacheLayer(inner, family, self._shared).handle
+
+    async def stored(self, request: Q, family: Family[Q, R]) -> R | None:
+        """The stored answer to a request, of whatever age; None if there is none that may be given."""
+        return await CacheLayer(_unsent, family, self._shared).stored(request)
 
     async def purge(self, reach: Reach) -> int:
         """Remove the answers within ``reach``, of every user and variant; how many there were."""
@@ -129,3 +137,7 @@ class Caching:
         if isinstance(store, Measured):
             told |= {"entries": len(store), "bytes": store.bytes_used}
         return told
+
+
+async def _unsent(request: RequestLike) -> Any:
+    raise AssertionError("a stored answer needs no origin")

@@ -17,6 +17,7 @@ from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Fresh, Miss, Validate, Why, decide
+from holdfast.core.caching.stale import ERRORS, Trouble, if_error
 from holdfast.core.caching.storing import Storable, judge
 from holdfast.core.caching.validation import (
     Mismatch,
@@ -32,10 +33,11 @@ from holdfast.core.caching.validation import (
 from holdfast.errors import DeadlineExceeded, Refused
 from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
+from holdfast.policies.cache_stale import in_place_of, trouble_of
 from holdfast.policies.cache_state import Shared, answered, passed_on
 from holdfast.policies.coalesce import Flight
 
-__all__ = ["Fetches", "Trip", "close"]
+__all__ = ["Fetches", "Trip", "close", "endless"]
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +50,8 @@ class Trip(Generic[Q]):
     key: str
     url: str
     identity: Identity  # that the key was made with
+    found: int  # the shelf's mark when what is stored was looked at
+    attended: bool = True  # a caller waits for the answer
     mark: int = 0  # the shelf's, when the request was sent
 
 
@@ -70,10 +74,14 @@ class Fetches(Generic[Q, R]):
         """Ask the origin, alone or together with others who want the same."""
         try:
             return await self._together(trip, reuse)
-        except Refused as error:
-            if isinstance(error, self._family.transport_error):
-                raise
-            raise self._family.refusal(error, trip.request) from None
+        except (Refused, self._family.transport_error) as error:
+            trouble = trouble_of(error, trip.call, self._family)
+            instead = None if trouble is None else await self._instead(trip, reuse, trouble)
+            if instead is not None:
+                return instead
+            if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
+                raise self._family.refusal(error, trip.request) from None
+            raise
 
     async def _together(self, trip: Trip[Q], reuse: Miss | Validate) -> R:
         flights, ask = self._flights, trip.ask
@@ -84,26 +92,58 @@ class Fetches(Generic[Q, R]):
             if ask.directives.no_cache or flight.read_here:
                 return await self._exchange(trip, reuse, None)
             if not await flights.wait(trip.key, flight, trip.call):
-                answer = None if flight.entry is None else await self._collapsed(trip, flight.entry, reuse.why)
+                answer = await self._with_others(trip, reuse, flight)
                 return await self._exchange(trip, reuse, None) if answer is None else answer
         elif isinstance(reuse, Miss) and is_conditional(ask):
             return await self._exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
         else:
             flight = flights.lead(trip.key, self._shelf.mark)
+        return await self.lead(trip, reuse, flight)
+
+    async def lead(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight) -> R:
+        """Ask the origin for all who wait for ``flight``, or come to do so."""
         try:
             return await self._exchange(trip, reuse, flight)
         except BaseException as error:
-            if self._is_callers_own(error, trip.call):
-                flights.leave(trip.key, flight)
+            if not isinstance(error, Exception) or self._is_callers_own(error, trip.call):
+                self._flights.leave(trip.key, flight)
             else:
-                flights.land(trip.key, flight)
+                if isinstance(error, (Refused, self._family.transport_error)):
+                    flight.trouble = trouble_of(error, trip.call, self._family)
+                self._flights.land(trip.key, flight)
             raise
 
-    def _is_callers_own(self, error: BaseException, call: Call) -> bool:
-        """Whether it ended because the caller left, or had no more time: that says nothing about the origin."""
-        if not isinstance(error, Exception) or isinstance(error, DeadlineExceeded):
+    def _is_callers_own(self, error: Exception, call: Call) -> bool:
+        """Whether it ended because the caller had no more time: that says nothing about the origin."""
+        if isinstance(error, DeadlineExceeded):
             return True
         return call.deadline is not None and call.deadline <= self._monotonic()
+
+    async def _with_others(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight) -> R | None:
+        """What another caller's fetch, now over, means for this one; None if it has to ask itself."""
+        if flight.entry is not None:
+            return await self._collapsed(trip, flight.entry, reuse.why)
+        if flight.trouble is not None:  # the origin is not helped by hearing it from everybody
+            return await self._instead(trip, reuse, flight.trouble, collapsed=True)
+        return None
+
+    async def _instead(
+        self, trip: Trip[Q], reuse: Miss | Validate, trouble: Trouble, *, collapsed: bool = False
+    ) -> R | None:
+        """The stored answer in place of an error, if somebody allowed that (RFC 5861 4)."""
+        if isinstance(reuse, Miss) or not trip.attended or self._shelf.changed(trip.url, trip.found):
+            return None
+        entry, age = reuse.entry, current_age(reuse.entry, self._monotonic())
+        if not if_error(trip.ask, entry, age, self._policy):
+            return None
+        answer = await self._answered(trip, entry, age, in_place_of(trouble, entry.lifetime - age, collapsed=collapsed))
+        if answer is not None:
+            self._counts.hits += 1
+            self._counts.stale += age >= entry.lifetime
+            self._counts.instead += 1
+            call = trip.call
+            call.source, call.cache, call.reason, call.age = "cache", "stale", trouble.reason, age
+        return answer
 
     async def _collapsed(self, trip: Trip[Q], entry: Entry, why: Why) -> R | None:
         """The answer that another caller fetched, if it may be this one's too (RFC 9111 4, collapsed requests).
@@ -124,7 +164,7 @@ class Fetches(Generic[Q, R]):
         answer = await self._answered(trip, entry, age, cache_status.forwarded(why, collapsed=True))
         if answer is not None:
             self._counts.collapsed += 1
-            trip.call.source, trip.call.cache = "cache", "collapsed"
+            trip.call.source, trip.call.cache, trip.call.age = "cache", "collapsed", age
         return answer
 
     async def _answered(self, trip: Trip[Q], entry: Entry, age: float, told: cache_status.Told) -> R | None:
@@ -165,11 +205,22 @@ class Fetches(Generic[Q, R]):
                 case Superseded(remove):
                     return await self._keep(trip, response, exchange, reuse.why, flight, remove=remove)
                 case Untouched() | Mismatch():
-                    self._flights.land(trip.key, flight)
+                    instead = await self._in_trouble(trip, reuse, response.status_code, flight)
+                    if instead is not None:
+                        await close(response)
+                        return instead
                     return passed_on(response, trip.call, self._counts, cache_status.forwarded(reuse.why), "miss")
         except BaseException:
             await close(response)
             raise
+
+    async def _in_trouble(self, trip: Trip[Q], reuse: Validate, status: int, flight: Flight | None) -> R | None:
+        """What is given in place of an answer that says nothing about the entry; None: that answer itself."""
+        trouble = None if status not in ERRORS else Trouble(trip.call.reason or f"status_{status}", status)
+        if flight is not None:
+            flight.trouble = trouble
+        self._flights.land(trip.key, flight)
+        return None if trouble is None else await self._instead(trip, reuse, trouble)
 
     def _verdict(self, trip: Trip[Q], old: Entry, response: R, exchange: Exchange, *, conditional: bool) -> Verdict:
         return judge_answer(
@@ -199,9 +250,11 @@ class Fetches(Generic[Q, R]):
         if not answers:
             return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
         told = cache_status.forwarded(why, status=304, stored=stored)
-        answer = await self._answered(trip, entry, current_age(entry, self._monotonic()), told)
+        age = current_age(entry, self._monotonic())
+        answer = await self._answered(trip, entry, age, told)
         if answer is not None:
             self._counts.revalidated += 1
+            trip.call.age = age
             trip.call.source = trip.call.cache = "revalidated"
         return answer
 
@@ -285,7 +338,7 @@ class Fetches(Generic[Q, R]):
         )
         body = family.rebody(response, (), rest=recording)
         body.orphans = inside.orphans
-        if flight is not None and flight.followed and not _endless(response):
+        if flight is not None and flight.followed and not endless(response):
             await body.load(self._memory, lambda: flight.followed)
         handed_over = True
         if not recording.keeping:
@@ -345,7 +398,7 @@ class _Editable(Protocol):
     def __delitem__(self, key: str) -> None: ...
 
 
-def _endless(response: ResponseLike) -> bool:
+def endless(response: ResponseLike) -> bool:
     """Whether the body may go on for ever: events and lines without a declared length."""
     head = read_head(response.headers.raw)
     return head.length is None and is_stream(head, response.status_code)

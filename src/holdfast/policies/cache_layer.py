@@ -14,22 +14,26 @@ import anyio
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
-from holdfast.core.caching.fields import Fields, combine
+from holdfast.core.caching.directives import RequestDirectives
+from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.fields import DELTA_CAP, Fields, combine
 from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
 from holdfast.core.caching.key import NOBODY, Identity, origin_of, primary_key, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, read_ask
-from holdfast.core.caching.reuse import Bypass, Fresh, Miss, Unsatisfiable, Why, decide
+from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
 from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies.cache_fetch import Fetches, Trip, close
+from holdfast.policies.cache_refresh import Refreshes
 from holdfast.policies.cache_state import Shared, answered, from_entry, passed_on, unsatisfied
 
 __all__ = ["CacheLayer"]
 
 _ASKED: Final = ""
 """Why the cache keeps out of a request whose caller said so: that needs no explanation."""
+_OF_ANY_AGE: Final = RequestDirectives(max_stale=DELTA_CAP)
 
 
 class CacheLayer(Generic[Q, R]):
@@ -51,7 +55,9 @@ class CacheLayer(Generic[Q, R]):
         self._rules = shared.rules
         self._signed = shared.signed
         self._everybody = shared.policy.shared
-        self._fetch = Fetches(inner, family, shared).fetch
+        fetches = Fetches(inner, family, shared)
+        self._fetch = fetches.fetch
+        self._refresh = Refreshes(fetches, family, shared).begin
 
     async def handle(self, request: Q) -> R:
         method = request.method
@@ -71,11 +77,7 @@ class CacheLayer(Generic[Q, R]):
         identity = self._identity
         if identity is None:
             identity = await self._identify()
-        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
-        if rule is not None:
-            url = without_query(url, rule.ignore_query) if rule.ignore_query else url
-            partition = identity.divided(partition, ask.fields, rule.key_headers)
-        key = primary_key(method, url, partition)
+        key, url = self._key(ask, url, identity, options, rule)
         shelf = self._shelf
         entries = None if shelf.lookup is None or shelf.owed else shelf.lookup(key)
         if entries is None:
@@ -94,7 +96,7 @@ class CacheLayer(Generic[Q, R]):
                 self._counts.hits += 1
                 if left <= 0:
                     self._counts.stale += 1
-                call.source, call.cache = "cache", "hit" if left > 0 else "stale"
+                call.source, call.cache, call.age = "cache", "hit" if left > 0 else "stale", age
                 return response
             reuse = Unsatisfiable() if ask.directives.only_if_cached else Miss("uri-miss")  # its body is gone
         match reuse:
@@ -102,10 +104,73 @@ class CacheLayer(Generic[Q, R]):
                 return await self._around(request, call, why)
             case Unsatisfiable():
                 return unsatisfied(self._family, request, call, self._counts)
+            case Meanwhile(entry, age):
+                trip = self._trip(request, call, ask, key, url, identity, rule)
+                response = await self._meanwhile(trip, entry, age)
+                return await self._fetch(trip, Validate(entry, "stale")) if response is None else response
             case _:
-                if rule is not None or options is not DEFAULT_OPTIONS:
-                    ask = replace(ask, terms=_terms(options, rule))
-                return await self._fetch(Trip(request, call, ask, key, url, identity), reuse)
+                return await self._fetch(self._trip(request, call, ask, key, url, identity, rule), reuse)
+
+    async def stored(self, request: Q) -> R | None:
+        """What is stored for a request, however old, without the origin; None if nothing may be given.
+
+        What its caller asked about age is passed over. must-revalidate and no-cache of the answer are not: an error
+        is what a cache without a connection has to give for those (RFC 9111 5.2.2.2, 5.2.2.4).
+        """
+        call: Call = request.extensions[CALL]
+        if request.method != "GET" and request.method != "HEAD":
+            return None
+        url, options = target(str(request.url)), call.options
+        ask = read_ask(request.method, request.headers.raw)
+        rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
+        if self._barred(request, call, ask.fields, url, rule) is not None or ask.directives.no_store:
+            return None
+        ask.directives = _OF_ANY_AGE
+        identity = await self._shared.identify()
+        key, url = self._key(ask, url, identity, options, rule)
+        entries = await self._shelf.get(key, url)
+        reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
+        if not isinstance(reuse, Fresh):
+            return None
+        entry, age = reuse.entry, reuse.age
+        left = entry.lifetime - age
+        told = cache_status.hit(left, detail="offline")
+        response = await answered(self._shelf, self._family, request, ask, entry, age, told)
+        if response is not None:
+            self._counts.hits += 1
+            self._counts.stale += left <= 0
+            self._counts.offline += 1
+            call.source, call.cache, call.reason, call.age = "cache", "offline", "offline", age
+        return response
+
+    async def _meanwhile(self, trip: Trip[Q], entry: Entry, age: float) -> R | None:
+        """The stale entry, with the origin asked about it in the background; None where that cannot be done."""
+        told = cache_status.hit(entry.lifetime - age, detail="stale-while-revalidate")
+        response = await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, told)
+        if response is None:
+            return None
+        if not self._refresh(trip, entry):
+            await close(response)
+            return None
+        self._counts.hits += 1
+        self._counts.stale += 1
+        trip.call.source, trip.call.cache, trip.call.age = "cache", "stale", age
+        return response
+
+    def _trip(
+        self, request: Q, call: Call, ask: Ask, key: str, url: str, identity: Identity, rule: CacheRule | None
+    ) -> Trip[Q]:
+        if rule is not None or call.options is not DEFAULT_OPTIONS:
+            ask = replace(ask, terms=_terms(call.options, rule))
+        return Trip(request, call, ask, key, url, identity, self._shelf.mark)
+
+    def _key(self, ask: Ask, url: str, identity: Identity, options: Options, rule: CacheRule | None) -> tuple[str, str]:
+        """Under which key the answer is, and the URL in it."""
+        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        if rule is not None:
+            url = without_query(url, rule.ignore_query) if rule.ignore_query else url
+            partition = identity.divided(partition, ask.fields, rule.key_headers)
+        return primary_key(ask.method, url, partition), url
 
     async def _identify(self) -> Identity:
         identity = await self._shared.identify()

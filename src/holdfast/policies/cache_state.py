@@ -27,7 +27,7 @@ _LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
 
 @dataclass(slots=True)
 class Counts:
-    """How calls were answered since the pipeline was made; all but the last two add up to the answers."""
+    """How calls were answered since the pipeline was made; those before ``stale`` add up to the answers."""
 
     hits: int = 0  # from the store, without the origin
     revalidated: int = 0  # from the store, after the origin said that it holds
@@ -36,7 +36,10 @@ class Counts:
     bypassed: int = 0  # by the origin, past the cache
     unsatisfied: int = 0  # with a 504 of our own, because the origin was not to be asked
     stale: int = 0  # of the hits, those past their lifetime
+    instead: int = 0  # of the hits, those in place of an error
+    offline: int = 0  # of the hits, those while the pipeline was offline
     stored: int = 0
+    failed_refreshes: int = 0  # in the background
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Shared:
     spill_bytes: int
     flights: Flights
     clock: Clock
+    deadline: float | None  # seconds for a fetch in the background
     rules: Rules | None
     signed: bool  # an attempt hook may add a credential that the cache cannot see
     counts: Counts = field(default_factory=Counts)

@@ -13,6 +13,7 @@ from holdfast._waiting import Line, running_task
 from holdfast.call import Call
 from holdfast.clock import Clock
 from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.stale import Trouble
 from holdfast.policies.timeout import deadline_exceeded
 
 __all__ = ["Flight", "Flights"]
@@ -25,15 +26,17 @@ class Flight:
     """One fetch under way. Belongs to its leader; followers stand in ``line``, made when the first one comes.
 
     ``mark`` is when it began, in the store's count of purges. ``entry`` is its answer, once it is over and if
-    it may be shared. ``moved`` is when the last chunk came to a leader that streams (monotonic seconds).
+    it may be shared; ``trouble`` is what there was in place of one. ``moved`` is when the last chunk came to a
+    leader that streams (monotonic seconds).
     """
 
-    __slots__ = ("_reader", "entry", "line", "mark", "moved", "over", "vacant")
+    __slots__ = ("_reader", "entry", "line", "mark", "moved", "over", "trouble", "vacant")
 
     def __init__(self, mark: int) -> None:
         self.mark = mark
         self.line: Line | None = None
         self.entry: Entry | None = None
+        self.trouble: Trouble | None = None
         self.moved: float | None = None
         self.over = False
         self.vacant = False  # the leader left, and the follower that was woken is to lead

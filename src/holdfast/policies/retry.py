@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
-from holdfast.call import CALL, Call, Owner
+from holdfast.call import CALL, Call, Owner, refusal_reason
 from holdfast.clock import Clock
 from holdfast.core.budget import Budget, RetryBudget
 from holdfast.core.fault import Fault
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Retries"]
 
-_REASONS: dict[str, str] = {
-    "circuit_breaker": "circuit_open",
-    "rate_limit": "rate_limited",
-    "concurrency": "concurrency_full",
-    "deadline": "deadline",
-}
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.25
 _DROPPED = "the rest of this body was dropped to free its connection for a retry that never came"
@@ -202,7 +196,7 @@ class _Retrying(Generic[Q, R]):
         except self._family.transport_error as error:
             if not isinstance(error, Refused):
                 return _Outcome(error=error, fault=self._family.fault(error))
-            call.reason = _REASONS.get(error.policy, error.policy)
+            call.reason = refusal_reason(error)
             return None
         finally:
             if call.sends == sends:

@@ -34,12 +34,14 @@ def forwarded(
     status: int | None = None,
     stored: bool = False,
     collapsed: bool = False,
+    ttl: float | None = None,
     detail: str | None = None,
 ) -> Told:
     """An answer with the origin's part in it.
 
     ``status`` is the origin's own, given when the response has another; ``collapsed`` means that the answer
-    to another caller's request was used; ``detail`` says why nothing was looked up, or why nothing is stored.
+    to another caller's request was used; ``ttl`` is the lifetime left of one that was stored; ``detail`` says why
+    nothing was looked up, why nothing is stored, or why a stale answer is given.
     """
     told: Told = {"fwd": why}
     if status is not None:
@@ -48,6 +50,8 @@ def forwarded(
         told["stored"] = True
     if collapsed:
         told["collapsed"] = True
+    if ttl is not None:
+        told["ttl"] = int(ttl // 1)
     if detail is not None:
         told["detail"] = detail
     return told

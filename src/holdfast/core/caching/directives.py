@@ -2,7 +2,7 @@
 
 Names are case-insensitive, arguments may be quoted, unknown directives are ignored. Where a header
 contradicts itself or cannot be read, the answer that reuses less wins: of two ``max-age`` the smaller, an
-unreadable one is 0, and a field longer than ``LONGEST_LIST`` is a no-store.
+unreadable time is 0, and a field longer than ``LONGEST_LIST`` is a no-store.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import lru_cache
 from holdfast.core.caching.fields import DELTA_CAP, LONGEST_LIST, delta_seconds, split_list
 
 _ESCAPE = b"\\"
+_TIMES = (b"max-age", b"s-maxage", b"stale-while-revalidate", b"stale-if-error")
 _REMEMBERED = 256  # bytes; longer values are read anew, so that hostile ones cannot fill the memory
 
 
@@ -32,6 +33,8 @@ class ResponseDirectives:
     must_understand: bool = False
     max_age: int | None = None
     s_maxage: int | None = None
+    stale_while_revalidate: int | None = None  # RFC 5861
+    stale_if_error: int | None = None
     targeted: bool = False  # of a field that Expires does not stand beside (RFC 9213 2.2)
 
     def forbids_stale(self, *, shared: bool) -> bool:
@@ -52,6 +55,7 @@ class RequestDirectives:
     max_age: int | None = None
     min_fresh: int | None = None
     max_stale: int | None = None  # DELTA_CAP when any staleness will do
+    stale_if_error: int | None = None  # RFC 5861
 
 
 LISTING = (b"no-cache", b"private")
@@ -83,7 +87,7 @@ def collect(said: Iterable[tuple[bytes, bytes | None]]) -> ResponseDirectives:
     for name, argument in said:
         if name in listed and (names := _field_names(argument)):
             listed[name] |= names
-        elif name in (b"max-age", b"s-maxage"):
+        elif name in _TIMES:
             seconds[name] = min(delta_seconds(argument) or 0, seconds.get(name, DELTA_CAP))
         else:
             flags.add(name)
@@ -99,6 +103,8 @@ def collect(said: Iterable[tuple[bytes, bytes | None]]) -> ResponseDirectives:
         must_understand=b"must-understand" in flags,
         max_age=seconds.get(b"max-age"),
         s_maxage=seconds.get(b"s-maxage"),
+        stale_while_revalidate=seconds.get(b"stale-while-revalidate"),
+        stale_if_error=seconds.get(b"stale-if-error"),
     )
 
 
@@ -115,6 +121,7 @@ def _read_request(value: bytes) -> RequestDirectives:
     max_age: int | None = None
     min_fresh: int | None = None
     max_stale: int | None = None
+    stale_if_error: int | None = None
     for name, argument in _directives(value):
         match name:
             case b"max-age":
@@ -125,6 +132,9 @@ def _read_request(value: bytes) -> RequestDirectives:
             case b"max-stale":
                 allowed = DELTA_CAP if argument is None else delta_seconds(argument) or 0
                 max_stale = min(allowed, DELTA_CAP if max_stale is None else max_stale)
+            case b"stale-if-error":
+                permitted = delta_seconds(argument) or 0
+                stale_if_error = min(permitted, DELTA_CAP if stale_if_error is None else stale_if_error)
             case _:
                 flags.add(name)
     return RequestDirectives(
@@ -134,6 +144,7 @@ def _read_request(value: bytes) -> RequestDirectives:
         max_age=max_age,
         min_fresh=min_fresh,
         max_stale=max_stale,
+        stale_if_error=stale_if_error,
     )
 
 

@@ -36,6 +36,13 @@ class CachePolicy:
     heuristic_cap: float = 86_400.0
     """The longest such lifetime, in seconds."""
 
+    stale_if_error: float | None = None
+    """Seconds after its lifetime for which an answer may stand in for an error; None: only as the origin says.
+
+    Where it is given, answers without lifetime and validator are stored as well. Never against must-revalidate or
+    no-cache.
+    """
+
     max_entry_bytes: int = 8 * 1024 * 1024
     """Longest body that is stored, in bytes of the wire."""
 
@@ -64,6 +71,8 @@ class CachePolicy:
             raise ValueError(f"heuristic_fraction must be above 0 and at most 1, got {self.heuristic_fraction}")
         if not self.heuristic_cap >= 0.0:
             raise ValueError(f"heuristic_cap must not be negative, got {self.heuristic_cap}")
+        if self.stale_if_error is not None and not self.stale_if_error >= 0.0:
+            raise ValueError(f"stale_if_error must not be negative, got {self.stale_if_error}")
         if self.max_entry_bytes < 0:
             raise ValueError(f"max_entry_bytes must not be negative, got {self.max_entry_bytes}")
         for setting in ("identity_headers", "targets"):

@@ -16,6 +16,7 @@ from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
+from holdfast.core.caching.stale import while_validating
 from holdfast.core.caching.vary import select
 
 Why: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request", "stale"]
@@ -25,6 +26,14 @@ Why: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request",
 @dataclass(slots=True)  # made for every hit, as `Ask` is
 class Fresh:
     """Answer from ``entry``, now ``age`` seconds old; past its lifetime only if the request allows that."""
+
+    entry: Entry
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """Answer from ``entry``, now ``age`` seconds old and stale, and ask the origin about it meanwhile."""
 
     entry: Entry
     age: float
@@ -57,7 +66,7 @@ class Unsatisfiable:
     """The request wants nothing but a stored answer, and there is none: 504 (RFC 9111 5.2.1.7)."""
 
 
-Reuse: TypeAlias = Fresh | Validate | Miss | Bypass | Unsatisfiable
+Reuse: TypeAlias = Fresh | Meanwhile | Validate | Miss | Bypass | Unsatisfiable
 
 _CACHED_METHODS: Final = ("GET", "HEAD")
 # The first two are for the origin to judge (RFC 9111 4.3.2), the next two want a part of a response. The last
@@ -87,7 +96,11 @@ def decide(
     obstacle = _obstacle(ask, entry, age, policy)
     if obstacle is None:
         return Fresh(entry, age)
-    return Unsatisfiable() if directives.only_if_cached else Validate(entry, obstacle)
+    if directives.only_if_cached:
+        return Unsatisfiable()
+    if obstacle == "stale" and while_validating(ask, entry, age, policy):
+        return Meanwhile(entry, age)
+    return Validate(entry, obstacle)
 
 
 def _obstacle(ask: Ask, entry: Entry, age: float, policy: CachePolicy) -> Why | None:

@@ -13,6 +13,7 @@ from holdfast.core.caching.groups import joined, read_groups, tags_of
 from holdfast.core.caching.key import Identity, is_nobodys, origin_of, split_key
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
+from holdfast.core.caching.stale import of_use_when_stale
 from holdfast.core.caching.targeted import effective_directives
 from holdfast.core.caching.vary import ANYTHING, variant_of, vary_names
 
@@ -73,7 +74,8 @@ def judge(
     entry = make_entry(ask, key, status, headers, exchange, policy, identity)
     if entry is None:
         return Unstorable("malformed")
-    if not entry.lifetime and not {b"etag", b"last-modified"} & entry.fields.keys():
+    validators = {b"etag", b"last-modified"} & entry.fields.keys()
+    if not entry.lifetime and not validators and not of_use_when_stale(directives, policy):
         return Unstorable("no lifetime and no validator")
     return Storable(entry)
 

@@ -1,0 +1,104 @@
+"""Asking the origin in the background about an answer that was just given stale (RFC 5861 3)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, Generic
+
+from holdfast._wire import Family, Q, R
+from holdfast.call import CALL, Call
+from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.request import read_ask
+from holdfast.core.caching.reuse import Validate
+from holdfast.errors import Refused
+from holdfast.policies.cache_fetch import Fetches, Trip, close, endless
+from holdfast.policies.cache_state import Shared
+from holdfast.policies.coalesce import Flight
+
+__all__ = ["Refreshes"]
+
+_logger = logging.getLogger("holdfast.cache")
+
+_OF_THE_CALLER: Final = ("if-none-match", "if-modified-since", "range", "if-range", "cache-control")
+"""Fields that want less than a whole new answer, or say how this one caller wants to be answered."""
+
+
+class Refreshes(Generic[Q, R]):
+    """The background validations of one transport: one for each key at a time, which others may join.
+
+    Each is a call of its own, with the pipeline's deadline, below the cache: it is retried, limited and judged by
+    the circuit like any other. If it fails, what is stored stays, and that is counted and logged.
+    """
+
+    def __init__(self, fetches: Fetches[Q, R], family: Family[Q, R], shared: Shared) -> None:
+        self._fetches = fetches
+        self._family = family
+        self._flights = shared.flights
+        self._shelf = shared.shelf
+        self._clock = shared.clock
+        self._counts = shared.counts
+        self._deadline = shared.deadline
+
+    def begin(self, trip: Trip[Q], entry: Entry) -> bool:
+        """See to it that ``entry`` is being validated; False if nothing can be done in the background."""
+        flight = self._flights.find(trip.key)
+        if flight is not None and not self._shelf.changed(trip.url, flight.mark):
+            return True
+        owner = trip.call.owner
+        if owner is None:
+            return False
+        flight, own = self._flights.lead(trip.key, self._shelf.mark), self._unattended(trip)
+
+        async def work() -> None:
+            if own.call.deadline is None:
+                return await self._refresh(own, entry, flight)
+            with self._clock.timeout_at(own.call.deadline + self._family.grace):
+                await self._refresh(own, entry, flight)
+
+        def lost() -> None:
+            self._flights.leave(trip.key, flight)
+
+        started = owner.start(work, lost)
+        if not started:
+            lost()
+        return started
+
+    def _unattended(self, trip: Trip[Q]) -> Trip[Q]:
+        """The same for nobody in particular: a request and a call of its own, without the caller's wishes."""
+        caller, now = trip.call, self._clock.monotonic()
+        deadline = None if self._deadline is None else now + self._deadline
+        options = caller.options.replace(deadline=None, cache=None)
+        call = Call(options, now, deadline, self._deadline, caller.key, caller.owner)
+        call.sends_again, call.single = caller.sends_again, caller.single
+        request = self._family.fresh_attempt(trip.request)
+        request.method = "GET"
+        request.extensions[CALL] = call
+        request.extensions.pop("trace", None)  # httpcore's, of the caller: its own request is over
+        for name in _OF_THE_CALLER:
+            if name in request.headers:
+                del request.headers[name]
+        ask = read_ask("GET", request.headers.raw)
+        ask.terms = trip.ask.terms
+        return Trip(request, call, ask, trip.key, trip.url, trip.identity, found=trip.found, attended=False)
+
+    async def _refresh(self, trip: Trip[Q], entry: Entry, flight: Flight) -> None:
+        try:
+            response = await self._fetches.lead(trip, Validate(entry, "stale"), flight)
+            try:
+                if response.status_code >= 500:
+                    return self._failed(trip, str(response.status_code))
+                if flight.over or response.is_closed or endless(response):
+                    return
+                async for _ in self._family.body(response):
+                    if flight.over:  # it will not be stored
+                        return
+            finally:
+                await close(response)
+        except (Refused, self._family.transport_error) as error:
+            self._failed(trip, type(error).__name__)
+
+    def _failed(self, trip: Trip[Q], what: str) -> None:
+        self._counts.failed_refreshes += 1
+        _logger.info(
+            "an answer of %s stays stale: the origin was asked about it, and there was %s", trip.call.key, what
+        )
