@@ -43,6 +43,8 @@ class Bindable(Protocol):
         group: str | None = None,
         operation: str | None = None,
     ) -> int: ...
+    def offline(self, *, probe_every: float | None = ...) -> None: ...
+    def online(self) -> None: ...
 
 
 class Pipelines:
@@ -124,6 +126,16 @@ class Pipelines:
         if not caching:
             raise ValueError("none of these pipelines has a cache (cache=None)")
         return sum([await one.purge(url=url, prefix=prefix, group=group, operation=operation) for one in caching])
+
+    def offline(self, *, probe_every: float | None = 30.0) -> None:
+        """`Pipeline.offline` for each of them; each has a probe of its own, and comes back by itself."""
+        for pipeline in self.all:
+            pipeline.offline(probe_every=probe_every)
+
+    def online(self) -> None:
+        """`Pipeline.online` for each of them."""
+        for pipeline in self.all:
+            pipeline.online()
 
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """Send away the calls of one transport that stand in any queue."""

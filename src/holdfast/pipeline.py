@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from holdfast.core.bucket import RateLimit
     from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
+    from holdfast.policies.offline import Switch
     from holdfast.policies.rate_limit import RateLimiter
 
 __all__ = ["Pipeline"]
@@ -130,6 +131,7 @@ class Pipeline:
             _attempt_hooks(hooks) if hooks else None,
         ]
         self._layers: tuple[Middleware, ...] = tuple(layer for layer in layers if layer is not None)
+        self._clock = clock
         self._entry = _Entry(clock, deadline, max_body_bytes, sends_again=retry is not None and retry.attempts > 1)
 
     @classmethod
@@ -182,6 +184,27 @@ class Pipeline:
             raise ValueError("this pipeline has no cache (cache=None)")
         return await self._caching.purge(reach_of(url=url, prefix=prefix, group=group, operation=operation))
 
+    def offline(self, *, probe_every: float | None = 30.0) -> None:
+        """From now on send nothing: what is stored answers, however old, and where nothing is, `Offline` is raised.
+
+        Stored answers are marked (``cache`` is ``"offline"``, ``age`` in seconds). Not given are those that their
+        origin forbids to use so: no-cache, and must-revalidate after their time. Unsafe methods are refused.
+
+        Every ``probe_every`` seconds (30: the default deadline, so that one is over before the next; None: never) one
+        call of a safe method is sent all the same, once. If its answer is below 500 the pipeline is online again;
+        else that call is answered like the others. Calls under way are left alone; called again, it starts anew.
+        """
+        if self._entry.switch is None:
+            from holdfast.policies.offline import Switch
+
+            self._entry.switch = Switch(clock=self._clock, stored=self._caching)
+        self._entry.switch.turn_on(probe_every)
+
+    def online(self) -> None:
+        """Use the network again; nothing happens where it is used."""
+        if self._entry.switch is not None:
+            self._entry.switch.turn_off()
+
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
         for layer in reversed(self._layers):
@@ -191,7 +214,8 @@ class Pipeline:
     def snapshot(self) -> dict[str, Any]:
         """What the state is now, for health checks: plain data; keys are only ever added.
 
-        ``{"origins": {key: {"circuit": ..., "retries_left": ..., "concurrency": ..., "rate_limit": ...}}}``.
+        ``{"origins": {key: {"circuit": ..., "retries_left": ..., "concurrency": ..., "rate_limit": ...}}}``, and
+        ``"offline"``: None, or ``{"for": seconds, "probe_in": seconds}``.
         """
         parts: list[tuple[str, Mapping[str, Any]]] = []
         if self._circuits is not None:
@@ -206,9 +230,9 @@ class Pipeline:
         for name, by_key in parts:
             for key, value in by_key.items():
                 origins.setdefault(key, {})[name] = value
-        if self._caching is None:
-            return {"origins": origins}
-        return {"origins": origins, "cache": self._caching.snapshot()}
+        switch = self._entry.switch
+        whole = {"origins": origins, "offline": None if switch is None else switch.snapshot()}
+        return whole if self._caching is None else {**whole, "cache": self._caching.snapshot()}
 
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """End the waits of one transport's calls: those in a queue raise an error of their own, those in a backoff
@@ -227,6 +251,7 @@ class _Entry:
         self._deadline = deadline
         self._max_body_bytes = max_body_bytes
         self._sends_again = sends_again
+        self.switch: Switch | None = None  # made when the pipeline first goes offline
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
@@ -248,7 +273,11 @@ class _Entry:
             try:
                 if call.deadline is not None and call.deadline <= now:
                     raise family.refusal(deadline_exceeded(call), request)
-                response = await inner(request)
+                away = self.switch
+                if away is None or away.state is None:
+                    response = await inner(request)
+                else:
+                    response = await away.handle(request, inner, family)
                 if limit is not None and not response.is_closed:
                     response = await _capped(response, limit, request, family)
             except BaseException as error:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from holdfast._wire import Family, Handler, Q, R
+from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.clock import Clock
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy

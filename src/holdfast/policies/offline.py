@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from holdfast._wire import Family, Handler, Q, R
+from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching.invalidation import SAFE_METHODS
@@ -78,7 +78,7 @@ class Switch:
         finally:
             del failure  # its traceback holds this frame
 
-    def _admit(self, request: Q, call: Call) -> Away | None:
+    def _admit(self, request: RequestLike, call: Call) -> Away | None:
         """The state that lets this call through as a probe, if it does."""
         # What is not safe to send is not sent to find something out; and who wants a stored answer alone is no probe.
         if self.state is None or request.method not in SAFE_METHODS or call.options.cache == "only":
@@ -103,7 +103,7 @@ class Switch:
         await response.aclose()
         return None
 
-    def _refusal(self, request: Q, call: Call) -> Offline:
+    def _refusal(self, request: RequestLike, call: Call) -> Offline:
         call.reason = "offline"
         upcoming = None if self.state is None else self.state.next_probe
         what = "nothing that is stored answers it" if request.method in SAFE_METHODS else "it would change something"
