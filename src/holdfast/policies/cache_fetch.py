@@ -140,7 +140,7 @@ class Fetches(Generic[Q, R]):
         if answer is not None:
             self._counts.hits += 1
             self._counts.stale += age >= entry.lifetime
-            self._counts.instead += 1
+            self._counts.instead_of_error += 1
             call = trip.call
             call.source, call.cache, call.reason, call.age = "cache", "stale", trouble.reason, age
         return answer

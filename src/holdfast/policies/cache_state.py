@@ -36,7 +36,7 @@ class Counts:
     bypassed: int = 0  # by the origin, past the cache
     unsatisfied: int = 0  # with a 504 of our own, because the origin was not to be asked
     stale: int = 0  # of the hits, those past their lifetime
-    instead: int = 0  # of the hits, those in place of an error
+    instead_of_error: int = 0  # of the hits, those given because the origin could not
     offline: int = 0  # of the hits, those while the pipeline was offline
     stored: int = 0
     failed_refreshes: int = 0  # in the background

@@ -7,7 +7,7 @@ import pytest
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import primary_key
 from holdfast.core.caching.policy import CachePolicy
-from holdfast.core.caching.reuse import Bypass, Fresh, Miss, Reuse, Unsatisfiable, Validate, decide
+from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Reuse, Unsatisfiable, Validate, decide
 from tests.core.caching.building import IDENTITY, KEY, PRIVATE, RECEIVED, SHARED, URL, ask, stored
 
 
@@ -27,6 +27,8 @@ def in_short(answer: Reuse) -> str:
     match answer:
         case Fresh(_, age):
             return f"fresh {age:g}"
+        case Meanwhile(_, age):
+            return f"stale {age:g}, validate"
         case Validate(_, why):
             return f"validate {why}"
         case Miss(why):
