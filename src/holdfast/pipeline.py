@@ -174,9 +174,9 @@ class Pipeline:
         ``url``: those of one URL. ``prefix``: of all that begin like this one, character by character.
         ``group``: of a cache group (RFC 9875), whichever origin's. ``operation``: fetched under that operation id.
 
-        An answer that is on its way is not stored either. Raises ValueError for none or several of them, without a
-        cache, or for a URL that is not absolute. A store in trouble raises nothing: it is not believed until the
-        purge is done. Neither does a cancelled purge leave anything behind.
+        An answer that is on its way through this pipeline is not stored either. Raises ValueError for none or several
+        of them, without a cache, or for a URL that is not absolute. A store in trouble raises nothing: what could
+        not be removed, in a minute or before a cancellation, is not believed until it is.
         """
         from holdfast.core.caching.reach import reach_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.clock import Clock
@@ -23,6 +23,9 @@ from holdfast.policies.coalesce import Flights
 from holdfast.stores.base import Measured, Store
 
 __all__ = ["Cache", "Caching"]
+
+_BY_HAND: Final = 60.0
+"""Seconds that a store may take for a purge that no call waits for: it may have to look at all there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +119,10 @@ class Caching:
     async def purge(self, reach: Reach) -> int:
         """Remove the answers within ``reach``, of every user and variant; how many there were."""
         rules = self._shared.rules
+        reaches = [reach]
         if reach.kind == "url" and rules is not None:
-            return await self._shared.shelf.purge([Reach("url", url) for url in rules.spellings(reach.text)])
-        return await self._shared.shelf.purge([reach])
+            reaches = [Reach("url", url) for url in rules.spellings(reach.text)]
+        return await self._shared.shelf.purge(reaches, _BY_HAND)
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away those who wait for another caller's fetch, or those of one ``owner``."""

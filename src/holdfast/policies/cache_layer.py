@@ -202,21 +202,22 @@ class CacheLayer(Generic[Q, R]):
             return await self._around(request, call, "method")
         url = target(str(request.url))
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
-        groups = (*(options.invalidates or ()), *(() if rule is None else rule.invalidates))
+        ours = (*(options.invalidates or ()), *(() if rule is None else rule.invalidates))
         try:
             response = await self._inner(request)
         except BaseException as error:
             if call.sends or not isinstance(error, Refused):
                 # Nobody knows whether it was done, so what is stored may be out of date.
                 with anyio.CancelScope(shield=True):
-                    await self._purge(url, [url], groups)
+                    await self._purge(url, [url], ours)
             raise
         try:
             fields = combine(response.headers.raw)
             worthless = invalidated(method, url, response.status_code, fields)
-            if worthless:
-                groups += read_groups(fields.get(b"cache-group-invalidation"))
-                await self._purge(url, worthless, groups)
+            # What the origin itself names is worthless, whatever became of the request.
+            named = read_groups(fields.get(b"cache-group-invalidation"))
+            if worthless or named:
+                await self._purge(url, worthless, named + ours if worthless else named)
         except BaseException:
             await close(response)
             raise

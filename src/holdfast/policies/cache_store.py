@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 _REMEMBERED: Final = 1024  # URLs and tags
 _REMEMBERED_PREFIXES: Final = 32  # each is compared with every fetch that is under way
-_SWEEP: Final = 20.0  # times the time limit, for what may look at all that is stored
 _FAULTS: Final = 3  # in a row, before the store is left alone
 _REST: Final = 5.0  # seconds for which it is
 
@@ -115,14 +114,17 @@ class Shelf:
         if await self.run(lambda: _done(self._store.delete(key))) is None:
             self._owe(Reach("url", split_key(key)[2]))
 
-    async def purge(self, reaches: Sequence[Reach]) -> int:
-        """Remove all answers within ``reaches``, those that are being fetched now included; how many were stored."""
+    async def purge(self, reaches: Sequence[Reach], limit: float | None = None) -> int:
+        """Remove all answers within ``reaches``, in at most ``limit`` seconds each; how many were stored.
+
+        Those that are being fetched now are not stored. What the store cannot do, or not in time, is owed.
+        """
         for reach in reaches:
             self._note(reach)
         removed, undone = 0, dict.fromkeys(reaches)
         try:
             for reach in reaches:
-                if (count := await self._remove(reach)) is not None:
+                if (count := await self._remove(reach, limit)) is not None:
                     removed += count
                     undone.pop(reach, None)
                     self.owed.pop(reach, None)
@@ -142,15 +144,15 @@ class Shelf:
         if reach.kind == "tag":
             self._tagged = self.mark
 
-    async def _remove(self, reach: Reach) -> int | None:
+    async def _remove(self, reach: Reach, limit: float | None = None) -> int | None:
         """How many answers within ``reach`` were removed; None if the store is in trouble."""
         match reach.kind:
             case "url":
-                return await self.run(lambda: self._store.purge(reach.text))
+                return await self.run(lambda: self._store.purge(reach.text), limit)
             case "prefix":
-                return await self.run(lambda: self._store.purge_prefix(reach.text), self.timeout * _SWEEP)
+                return await self.run(lambda: self._store.purge_prefix(reach.text), limit)
             case "tag":
-                return await self.run(lambda: self._store.purge_tag(reach.text), self.timeout * _SWEEP)
+                return await self.run(lambda: self._store.purge_tag(reach.text), limit)
 
     async def _settle(self, url: str) -> bool:
         """Whether nothing is owed that may concern ``url``; tries to make up for it.
@@ -161,9 +163,7 @@ class Shelf:
             if reach.kind != "tag" and (url != reach.text if reach.kind == "url" else not url.startswith(reach.text)):
                 continue
             removed = (
-                await self.run(lambda: _done(self._store.clear()), self.timeout * _SWEEP)
-                if reach == EVERYTHING
-                else await self._remove(reach)
+                await self.run(lambda: _done(self._store.clear())) if reach == EVERYTHING else await self._remove(reach)
             )
             if removed is None:
                 return False

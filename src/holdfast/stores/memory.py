@@ -180,6 +180,8 @@ def _size(variants: list[Entry] | tuple[Entry, ...]) -> int:
     total = 0
     for entry in variants:
         key = entry.key
+        if entry.tags:  # as if each entry had its own, since those of a hostile origin all differ
+            total += sum(map(len, entry.tags))
         total += entry.size + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
         if not key.startswith(_COMMON):
             total += len(key) + _INDEX_OVERHEAD
