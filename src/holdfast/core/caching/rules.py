@@ -77,6 +77,17 @@ _Pattern: TypeAlias = tuple[str | None, ...]
 """Segments of a path; None stands for any one that is not empty."""
 
 
+class _Node:
+    """What may come after some segments of a path."""
+
+    __slots__ = ("any", "rule", "text")
+
+    def __init__(self) -> None:
+        self.text: dict[str, _Node] = {}
+        self.any: _Node | None = None
+        self.rule: CacheRule | None = None
+
+
 class Rules:
     """Rules made ready for looking up. Never changed, so it may be shared.
 
@@ -90,11 +101,11 @@ class Rules:
     >>> rules.find("https://api.example.com/superusers/1")
     """
 
-    __slots__ = ("_by_name", "_patterns", "_stripped")
+    __slots__ = ("_by_name", "_by_origin", "_stripped")
 
     def __init__(self, rules: Mapping[str, CacheRule]) -> None:
         self._by_name = dict(rules)
-        self._patterns: dict[int, list[tuple[str | None, _Pattern, CacheRule]]] = {}
+        self._by_origin: dict[str | None, _Node] = {}
         self._stripped = tuple(dict.fromkeys(rule.ignore_query for rule in rules.values() if rule.ignore_query))
         seen: dict[tuple[str | None, _Pattern], str] = {}
         for name, rule in rules.items():
@@ -105,9 +116,7 @@ class Rules:
             origin, pattern = _compiled(name)
             if (same := seen.setdefault((origin, pattern), name)) != name:
                 raise ValueError(f"the rules {same!r} and {name!r} are for the same URLs")
-            self._patterns.setdefault(len(pattern), []).append((origin, pattern, rule))
-        for candidates in self._patterns.values():
-            candidates.sort(key=lambda one: (one[0] is None, [segment is None for segment in one[1]]))
+            _plant(self._by_origin.setdefault(origin, _Node()), pattern, rule)
 
     def find(self, url: str, operation: str | None = None, template: str | None = None) -> CacheRule | None:
         """The rule for a request to ``url`` (spelled as in the keys), or None."""
@@ -116,18 +125,14 @@ class Rules:
             return by_name[operation]
         if template is not None and template in by_name:
             return by_name[template]
-        if not self._patterns:
+        by_origin = self._by_origin
+        if not by_origin:
             return None
         start = url.find("/", url.find("//") + 2)
-        path = url[start:].partition("?")[0]
-        candidates = self._patterns.get(path.count("/"))
-        if candidates is None:
-            return None
-        segments = [unquote(segment) if "%" in segment else segment for segment in path.split("/")[1:]]
-        for origin, pattern, rule in candidates:
-            if (origin is None or origin == url[:start]) and _fits(pattern, segments):
-                return rule
-        return None
+        segments = url[start:].partition("?")[0].split("/")
+        if (here := by_origin.get(url[:start])) and (rule := _walk(here, segments, 1)):
+            return rule
+        return _walk(anywhere, segments, 1) if (anywhere := by_origin.get(None)) else None
 
     def spellings(self, url: str) -> tuple[str, ...]:
         """Every URL under which answers of ``url`` may be stored: itself, and what the rules strip it to."""
@@ -172,11 +177,24 @@ def _origin(scheme: str, host: str, port: int | None) -> str:
     return f"{scheme}://{host}" if port in (None, _DEFAULT_PORTS[scheme]) else f"{scheme}://{host}:{port}"
 
 
-def _fits(pattern: _Pattern, segments: list[str]) -> bool:
-    return all(
-        segment != "" if wanted is None else segment == wanted
-        for wanted, segment in zip(pattern, segments, strict=True)
-    )
+def _plant(node: _Node, pattern: _Pattern, rule: CacheRule) -> None:
+    for segment in pattern:
+        if segment is not None:
+            node = node.text.setdefault(segment, _Node())
+        else:
+            node.any = node.any or _Node()
+            node = node.any
+    node.rule = rule
+
+
+def _walk(node: _Node, segments: list[str], at: int) -> CacheRule | None:
+    """The rule for the segments from ``at`` on, text before placeholders; no deeper than the templates are."""
+    if at == len(segments):
+        return node.rule
+    segment = unquote(segments[at]) if "%" in segments[at] else segments[at]
+    if (child := node.text.get(segment)) and (rule := _walk(child, segments, at + 1)):
+        return rule
+    return _walk(node.any, segments, at + 1) if node.any and segment else None
 
 
 def _check_names(setting: str, names: object) -> None:
