@@ -131,7 +131,9 @@ class Fetches(Generic[Q, R]):
         self, trip: Trip[Q], reuse: Miss | Validate, trouble: Trouble, *, collapsed: bool = False
     ) -> R | None:
         """The stored answer in place of an error, if somebody allowed that (RFC 5861 4)."""
-        if isinstance(reuse, Miss) or not trip.attended or self._shelf.changed(trip.url, trip.found):
+        if isinstance(reuse, Miss) or not trip.attended:
+            return None
+        if self._shelf.changed(trip.url, trip.found, reuse.entry.tags):
             return None
         entry, age = reuse.entry, current_age(reuse.entry, self._monotonic())
         if not if_error(trip.ask, entry, age, self._policy):
