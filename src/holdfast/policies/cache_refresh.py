@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import MutableMapping
 from typing import Final, Generic
+
+from cachetools import LRUCache
 
 from holdfast._wire import Family, Q, R
 from holdfast.call import CALL, Call
@@ -19,6 +22,8 @@ __all__ = ["Refreshes"]
 
 _logger = logging.getLogger("holdfast.cache")
 
+_REST: Final = 1.0  # seconds
+_KEYS: Final = 1024
 _OF_THE_CALLER: Final = ("if-none-match", "if-modified-since", "range", "if-range", "cache-control")
 """Fields that want less than a whole new answer, or say how this one caller wants to be answered."""
 
@@ -27,7 +32,8 @@ class Refreshes(Generic[Q, R]):
     """The background validations of one transport: one for each key at a time, which others may join.
 
     Each is a call of its own, with the pipeline's deadline, below the cache: it is retried, limited and judged by
-    the circuit like any other. If it fails, what is stored stays, and that is counted and logged.
+    the circuit like any other. If it fails, what is stored stays, and that is counted and logged; for a second
+    nobody tries again, or each caller of a popular answer would have the origin, or an open circuit, asked anew.
     """
 
     def __init__(self, fetches: Fetches[Q, R], family: Family[Q, R], shared: Shared) -> None:
@@ -38,11 +44,14 @@ class Refreshes(Generic[Q, R]):
         self._clock = shared.clock
         self._counts = shared.counts
         self._deadline = shared.deadline
+        self._resting: MutableMapping[str, float] = LRUCache(_KEYS)  # until when, by key
 
     def begin(self, trip: Trip[Q], entry: Entry) -> bool:
-        """See to it that ``entry`` is being validated; False if nothing can be done in the background."""
+        """See to it that ``entry`` is validated, unless that has just failed; False if there is no background."""
         flight = self._flights.find(trip.key)
         if flight is not None and not self._shelf.changed(trip.url, flight.mark):
+            return True
+        if self._resting and self._clock.monotonic() < self._resting.get(trip.key, 0.0):
             return True
         owner = trip.call.owner
         if owner is None:
@@ -99,6 +108,7 @@ class Refreshes(Generic[Q, R]):
 
     def _failed(self, trip: Trip[Q], what: str) -> None:
         self._counts.failed_refreshes += 1
+        self._resting[trip.key] = self._clock.monotonic() + _REST
         _logger.info(
             "an answer of %s stays stale: the origin was asked about it, and there was %s", trip.call.key, what
         )
