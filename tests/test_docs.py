@@ -138,8 +138,9 @@ exit 1
 ```
 1. In a list:
    ```python
-   import asyncio
-   made.append(await asyncio.sleep(0, result=2))
+   async def two():
+       return 2
+   made.append(await two())
    ```
 <!--
 ```python

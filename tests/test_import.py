@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.conftest import modules_of
+
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src" / "holdfast"
 # Each dependency's distribution and module have one name. An extra is imported when used, not before.
@@ -99,8 +101,8 @@ def all_modules() -> list[str]:
     ],
 )
 def test_an_import_brings_only_what_was_asked_for(module: str, absent: set[str]) -> None:
-    if module in FAMILY_OF and util.find_spec(FAMILY_OF[module]) is None:
-        pytest.skip(f"{FAMILY_OF[module]} is not installed here")
+    if module in FAMILY_OF:
+        modules_of(FAMILY_OF[module])
     assert imported_by(module) & absent == set()
 
 
@@ -108,9 +110,7 @@ def test_an_import_brings_only_what_was_asked_for(module: str, absent: set[str])
 @pytest.mark.parametrize("module", FAMILY_OF)
 def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
     """What `benchmarks.imports` times, as what it is made of: a module is a fifth of a millisecond and more."""
-    family = FAMILY_OF[module]
-    if util.find_spec(family) is None:
-        pytest.skip(f"{family} is not installed here")
+    family = modules_of(FAMILY_OF[module]).name
     below = ("asyncio", family, "anyio", "cachetools", "dataclasses", "sniffio")
     added = sorted(imported_by(*below, module) - imported_by(*below))
     assert {name.partition(".")[0] for name in added} == {"holdfast"}

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import util
 from typing import Any, Final
 
 import pytest
@@ -36,6 +35,7 @@ from holdfast.cli.demo_weather import (
     weather_at,
 )
 from holdfast.core.budget import RetryBudget
+from tests.conftest import modules_of
 from tests.support import FAMILY_NAMES
 
 BUDGET: Final = RetryBudget()
@@ -326,9 +326,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
 @pytest.fixture(scope="module", params=FAMILY_NAMES)
 def data(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The JSON of one short run with each family."""
-    family = request.param
-    if util.find_spec(family) is None:
-        pytest.skip(f"{family} is not installed here")
+    family = modules_of(request.param).name
     process = start("--family", family, "--json", "--seconds", "5", "--seed", "11")
     out, err = end(process)
     assert process.returncode == 0, err

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import heapq
 import itertools
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from holdfast import Pipeline
+from holdfast.clock import SystemClock, TimeLimit
 from holdfast.testing.faulty import FaultyServer, Gate, Held
 from tests.faults.wire import TRUSTS_NOBODY, retry, running_tasks
 from tests.support import FamilyModules
@@ -33,20 +32,19 @@ class AheadClock:
     """The real clock, which a test may set ahead: nobody sleeps until an open circuit is due."""
 
     def __init__(self) -> None:
+        self._real = SystemClock()
         self.ahead = 0.0
         self.wall_ahead = 0.0
+        self.sleep = self._real.sleep
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
+        return self._real.monotonic() + self.ahead
 
     def wall(self) -> float:
-        return time.time() + self.wall_ahead
+        return self._real.wall() + self.wall_ahead
 
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(max(0.0, seconds))
-
-    def timeout_at(self, deadline: float) -> anyio.CancelScope:
-        return anyio.CancelScope(deadline=deadline - self.monotonic() + anyio.current_time())
+    def timeout_at(self, deadline: float) -> TimeLimit:
+        return self._real.timeout_at(deadline - self.ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +150,6 @@ async def stepping() -> AsyncIterator[Steps]:
         driver.start_soon(steps.run)
         yield steps
         driver.cancel_scope.cancel()
-
-
-@contextmanager
-def few_collections() -> Iterator[None]:
-    """What is older than these tests is not looked at by each of their collections."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -7,7 +7,6 @@ import gc
 import os
 import traceback
 import tracemalloc
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -23,36 +22,23 @@ from tests.faults.lifetime import (
     AheadClock,
     Life,
     all_at,
-    few_collections,
     held,
     life,
     of_row,
     serves_at_once,
     until,
 )
-from tests.faults.wire import named, outcome, retry, stopwatch
+from tests.faults.wire import HALF_READ, named, outcome, retry, stopwatch
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # On trio, which tells of it, httpcore leaves the generators of a body that it stopped reading half-way to the
-    # collector. So it does without us; ours are still an error.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 BREAKER = CircuitBreaker(failures=3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_collections() -> Iterator[None]:
-    with few_collections():
-        yield
-
-
 @pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        server.on("/down", Answer(503))
-        yield server
+def server(server: FaultyServer) -> FaultyServer:
+    server.on("/down", Answer(503))
+    return server
 
 
 async def trip(on: Life, server: FaultyServer) -> None:
@@ -111,8 +97,8 @@ async def test_calls_that_their_callers_ended_do_not_count(
         async with anyio.create_task_group() as calls:
             for _ in range(6):
                 calls.start_soon(partial(outcome, on.http, "GET", f"{server.url}/never", extensions=options))
-            await server.await_for(lambda server: server.count() == 6)
             if how == "cancel":
+                await server.await_for(lambda server: server.count() == 6)
                 calls.cancel_scope.cancel()
         circuit = on.circuit(server)
         assert (circuit["state"], circuit["failures"], circuit["failures_in_a_row"]) == ("closed", 0, 0)

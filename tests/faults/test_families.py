@@ -6,7 +6,7 @@ import copy
 import inspect
 import pickle
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -18,24 +18,13 @@ from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retr
 from holdfast.testing import Fails, Hangs, Reply
 from holdfast.testing.faulty import Answer, Echo, FaultyServer, Held, Interim, InTurn, Stream, Upgrade
 from holdfast.testing.scripted import Step
-from tests.faults.wire import HTTP2, retry, server_context, surviving, trusting
+from tests.faults.wire import HALF_READ, HTTP2, retry, server_context, surviving, trusting
 from tests.scripting import URL, stage
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # On trio, which tells of it, the libraries leave the generators of a body that nobody reads to its end to the
-    # collector. So they do without us; ours are still an error.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 NOW = Retry(wait=tenacity.wait_none(), wait_throttled=tenacity.wait_none())
 TRIPS = CircuitBreaker(failures=2, open_for=5.0)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 # Trap 1: after the transport, both clients assert that the stream is one of their own.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from holdfast import CircuitBreaker
 from holdfast.testing.faulty import Answer, AtMost, FaultyServer, Held, Never
-from tests.faults.lifetime import OPEN_MAX, AheadClock, Life, all_at, few_collections, life, of_row, until
+from tests.faults.lifetime import OPEN_MAX, AheadClock, Life, all_at, life, of_row, until
 from tests.faults.wire import named, outcome
 from tests.support import FamilyModules
 
@@ -19,18 +18,6 @@ pytestmark = pytest.mark.anyio
 CALLERS = 100
 PATIENT = CircuitBreaker(failures=3, probe_wait=20.0)
 """Callers wait for the verdict as long as this machine may need for it."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_collections() -> Iterator[None]:
-    with few_collections():
-        yield
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 async def break_circuit(on: Life, server: FaultyServer, clock: AheadClock) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import gc
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -36,6 +35,7 @@ from holdfast.testing.faulty import (
     StreamReset,
 )
 from tests.faults.wire import (
+    HALF_READ,
     HTTP2,
     STALL,
     memory,
@@ -49,29 +49,10 @@ from tests.faults.wire import (
 )
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # On trio, which tells of it, httpcore leaves the generators of a body that it stopped reading or sending
-    # half-way to the collector. So it does without us; ours are still an error.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 MIB = 1024 * 1024
 LARGE = 300 * 1024  # more than is read inside the attempt
 JSON = (("content-type", "application/json"),)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_collections() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()  # what is older than these tests is not looked at by each of their collections
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from __future__ import annotations
 import datetime
 import email.utils
 import functools
-import gc
 import gzip
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,15 +24,10 @@ from holdfast.testing.faulty import (
     Raw,
     Stream,
 )
-from tests.faults.wire import STALL, memory, outcome, retry, stopwatch, surviving
+from tests.faults.wire import HALF_READ, STALL, memory, outcome, retry, stopwatch, surviving
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # On trio, which tells of it, httpcore and httpx leave the generators of a body that nobody reads to its end to the
-    # collector. So they do without us; ours are still an error.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 MIB = 1024 * 1024
 OK = b"HTTP/1.1 200 OK\r\n"
 GOOD = OK + b"content-length: 4\r\n\r\ngood"
@@ -42,20 +35,6 @@ EVIL = OK + b"content-length: 4\r\n\r\nevil"
 ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 """For tables of values, and for what takes long: neither looks at the event loop."""
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_collections() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()  # what is older than these tests is not looked at by each of their collections
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 def row(name: str, *values: Any) -> Any:

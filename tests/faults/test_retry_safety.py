@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 import anyio
@@ -13,25 +13,13 @@ import holdfast
 from holdfast import Pipeline
 from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer, Behaviour, Close, FaultyServer, HalfBody, Never, Received, Sometimes
-from tests.faults.lifetime import few_collections, life, of_row
+from tests.faults.lifetime import life, of_row
 from tests.faults.wire import TRUSTS_NOBODY, named, outcome, retry
 from tests.support import FamilyModules
 
 pytestmark = pytest.mark.anyio
 ON_ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])  # decided before any loop has a say
 ALONE: dict[str, Any] = {"breaker": None, "budget": None}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_collections() -> Iterator[None]:
-    with few_collections():
-        yield
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize("buffer_body", ["auto", False])

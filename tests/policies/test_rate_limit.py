@@ -439,6 +439,9 @@ class LoopClock(SystemClock):
         return asyncio.get_running_loop().time()
 
 
+# In these tests every sleep is in the loop's own time, asyncio's own included, which aiolimiter uses: none takes any.
+
+
 def in_loop_time(main: Callable[[RateLimiter, Desk], Awaitable[None]], limit: RateLimit) -> None:
     async def run() -> None:
         clock = LoopClock()
