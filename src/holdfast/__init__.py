@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from holdfast.policies.concurrency import ConcurrencyLimit as ConcurrencyLimit
     from holdfast.stores.base import Store as Store
     from holdfast.stores.base import StoreError as StoreError
+    from holdfast.stores.encrypted import Encrypted as Encrypted
     from holdfast.stores.memory import MemoryStore as MemoryStore
     from holdfast.stores.sqlite import SQLiteStore as SQLiteStore
+    from holdfast.stores.tiered import Tiered as Tiered
 
 _MODULES = {
     "_history": ("Attempt", "History", "history"),
@@ -71,8 +73,10 @@ _MODULES = {
     "policies.cache": ("Cache",),
     "policies.concurrency": ("ConcurrencyLimit",),
     "stores.base": ("Store", "StoreError"),
+    "stores.encrypted": ("Encrypted",),
     "stores.memory": ("MemoryStore",),
     "stores.sqlite": ("SQLiteStore",),
+    "stores.tiered": ("Tiered",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -15,18 +15,35 @@ import pytest
 from holdfast.core.caching.entry import Blob, Entry
 from holdfast.core.caching.key import primary_key
 from holdfast.stores.base import KeepsSecret, Listing, Store, StoreError, Streaming, SyncLookup
+from holdfast.stores.encrypted import Encrypted
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SQLiteStore
+from holdfast.stores.tiered import Tiered
 from holdfast.testing import VirtualClock
 from tests.core.caching.building import RECEIVED, URL, WALL, stored
 
-MAX_BYTES: Final = 8 * 1024 * 1024
-LONG: Final = 3 * 1024 * 1024 + 5
+MAX_BYTES: Final = 4 * 1024 * 1024
+LONG: Final = 1_500_007
 """Bytes of a body that a store with `Streaming` keeps apart."""
 
 STORES: dict[str, Callable[[Path, VirtualClock], Store]] = {
     "memory": lambda path, clock: MemoryStore(max_bytes=MAX_BYTES),
     "sqlite": lambda path, clock: SQLiteStore(path / "cache.db", max_bytes=MAX_BYTES, clock=clock),
+    "encrypted memory": lambda path, clock: Encrypted(MemoryStore(max_bytes=MAX_BYTES), key=bytes(32), clock=clock),
+    "encrypted sqlite": lambda path, clock: Encrypted(
+        SQLiteStore(path / "cache.db", max_bytes=MAX_BYTES, clock=clock), key=[b"1" * 32, b"2" * 32], clock=clock
+    ),
+    "tiered": lambda path, clock: Tiered(
+        MemoryStore(max_bytes=MAX_BYTES),
+        SQLiteStore(path / "cache.db", max_bytes=MAX_BYTES, clock=clock),
+        clock=clock,
+    ),
+    "tiered encrypted": lambda path, clock: Tiered(
+        MemoryStore(max_bytes=MAX_BYTES),
+        Encrypted(SQLiteStore(path / "cache.db", max_bytes=MAX_BYTES, clock=clock), key=bytes(32), clock=clock),
+        recheck_after=0,
+        clock=clock,
+    ),
 }
 
 pytestmark = pytest.mark.anyio
@@ -268,7 +285,7 @@ async def test_a_synchronous_lookup_answers_like_get_or_leaves_it_to_it(store: S
         pytest.skip("an optional capability")
     for put in (entry(language="de"), entry(language="fr")):
         await store.put(put)
-        assert store.lookup(put.key) == await store.get(put.key)
+        assert store.lookup(put.key) in (await store.get(put.key), None)
     await store.purge(URL)
     assert store.lookup(put.key) in ((), None)
     assert store.lookup("nonsense") in ((), None)
@@ -363,7 +380,7 @@ async def test_a_body_that_is_being_read_stays_whole(store: Store, streaming: St
     async with aclosing(streaming.read(found)) as reading:
         read = [await anext(reading)]
         await write(streaming, entry(), long_body(seed=1))
-        for other in range(4):  # enough to evict everything
+        for other in range(3):  # enough to evict everything
             await write(streaming, entry(f"{URL}/{other}"), long_body(seed=other))
         await store.clear()
         read += [piece async for piece in reading]

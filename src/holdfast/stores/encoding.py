@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
+from holdfast.clock import Clock, SystemClock
 from holdfast.core.caching.directives import ResponseDirectives
 from holdfast.core.caching.entry import Blob, Entry
 
@@ -91,6 +94,16 @@ def _decode(record: bytes) -> Metadata:
         return Metadata(_read(found, _ENTRY), size, checksum, _text(epoch), _number(monotonic))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise Unreadable(f"not a record: {error!r}") from error
+
+
+def epoch_of(clock: Clock) -> str:
+    """A name for the clock's monotonic time: all processes of this machine read the same one until it reboots."""
+    if isinstance(clock, SystemClock):
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        except (OSError, ValueError):
+            pass
+    return secrets.token_hex(16)
 
 
 _REMEMBERED: Final = 4096  # bytes; the same record is read again and again, longer ones would fill the memory

@@ -7,7 +7,6 @@ Here is what waits: each operation goes to a worker thread once, and comes back.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from sqlite3 import Connection
@@ -21,6 +20,7 @@ from anyio.lowlevel import RunVar
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.caching.entry import Entry
 from holdfast.stores.base import StoreError, Writer
+from holdfast.stores.encoding import epoch_of
 from holdfast.stores.sqlite_file import PAGE_BYTES, File
 from holdfast.stores.sqlite_rows import (
     BATCH,
@@ -84,7 +84,7 @@ class SQLiteStore:
         self._wall = clock.wall
         log_pages = max(16, min(_LONGEST_LOG, max_bytes // PAGE_BYTES // 20))
         self._threads = _Threads(File(self.path, log_pages=log_pages, busy_timeout=busy_timeout))
-        self._tables = Tables(clock=clock, epoch=_epoch(clock), max_bytes=max_bytes, max_variants=max_variants)
+        self._tables = Tables(clock=clock, epoch=epoch_of(clock), max_bytes=max_bytes, max_variants=max_variants)
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self.path)!r}, max_bytes={self.max_bytes})"
@@ -275,13 +275,3 @@ class _Writer:
         self._hold = await self._threads.write(self._tables.append, self._long, self._size, content, self._hold)
         self._size += len(content)
         self._usable = True
-
-
-def _epoch(clock: Clock) -> str:
-    """A name for the clock's monotonic time: all processes of this machine read the same one until it reboots."""
-    if isinstance(clock, SystemClock):
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        except (OSError, ValueError):
-            pass
-    return secrets.token_hex(16)

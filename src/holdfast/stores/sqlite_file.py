@@ -200,6 +200,7 @@ class File:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         run = connection.execute
+        run("PRAGMA synchronous = NORMAL")  # what was put just before a power failure may be gone, and is whole if not
         run("PRAGMA trusted_schema = OFF")
         run("PRAGMA cell_size_check = ON")
         tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
@@ -218,7 +219,6 @@ class File:
             # Other tables with our version: a trigger that somebody planted would run on our behalf.
             raise _NotOurs("another version wrote it", foreign=False)
         run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = NORMAL")  # what was put just before a power failure may be gone, and is whole if not
         run(f"PRAGMA wal_autocheckpoint = {self._log_pages}")
         run(f"PRAGMA journal_size_limit = {self._log_pages * PAGE_BYTES}")
 
