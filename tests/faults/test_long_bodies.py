@@ -19,8 +19,8 @@ import pytest
 
 from holdfast import Cache
 from holdfast.stores.sqlite import SQLiteStore
-from holdfast.testing.faulty import FaultyServer, HalfBody, Stream
-from tests.faults.wire import surviving
+from holdfast.testing.faulty import Answer, FaultyServer, HalfBody, Stream
+from tests.faults.wire import STALL, stopwatch, surviving
 from tests.support import FamilyModules
 
 pytestmark = [
@@ -151,3 +151,56 @@ async def test_only_a_whole_body_is_in_the_file(family: FamilyModules, tmp_path:
         assert len(entries) == (1 if how == "whole" else 0)
         await store.aclose()
     assert (rows(file)["pieces"] > 0) is (how == "whole")
+
+
+# A file that is in use, and one that is opened again
+
+
+async def test_a_file_that_another_program_has_locked_costs_the_copy_and_not_the_call(
+    family: FamilyModules, tmp_path: Path
+) -> None:
+    file, body = tmp_path / "cache.db", long_stream(4 * MIB)
+    async with FaultyServer() as server:
+        server.on("/long", body)
+        async with SQLiteStore(file, busy_timeout=60.0) as store:
+            await store.delete("GET  http://nowhere.test/")  # the file is there
+            cache = Cache(store=store, max_entry_bytes=64 * MIB)
+            async with surviving(family, server, cache=cache) as http:
+                with stopwatch() as took, closing(sqlite3.connect(file, isolation_level=None)) as other:
+                    other.execute("BEGIN IMMEDIATE")
+                    assert len((await http.get(f"{server.url}/long")).content) == length_and_checksum(body)[0]
+                assert took.seconds < 10 * STALL
+
+
+async def test_a_reader_that_leaves_does_not_wait_for_a_file_that_another_program_has_locked(
+    family: FamilyModules, tmp_path: Path
+) -> None:
+    file = tmp_path / "cache.db"
+    async with FaultyServer() as server:
+        server.on("/long", long_stream(8 * MIB))
+        async with SQLiteStore(file, busy_timeout=60.0) as store:
+            cache = Cache(store=store, max_entry_bytes=64 * MIB, store_timeout=5.0)
+            async with surviving(family, cache=cache) as http:
+                await http.get(f"{server.url}/long")
+                with stopwatch() as took, closing(sqlite3.connect(file, isolation_level=None)) as other:
+                    async with http.stream("GET", f"{server.url}/long") as response:
+                        other.execute("BEGIN IMMEDIATE")
+                    assert response.extensions["holdfast"]["cache"] == "hit"
+                assert took.seconds < 10 * STALL
+
+
+async def test_a_restarted_client_finds_the_answers_to_its_credentials_and_no_one_else_s(
+    family: FamilyModules, tmp_path: Path
+) -> None:
+    file = tmp_path / "cache.db"
+    async with FaultyServer() as server:
+        server.default(Answer(body=b"for ann", headers=FRESH))
+        found: list[Any] = []
+        for who in ("ann", "ann", "bob"):
+            async with (
+                SQLiteStore(file) as store,
+                surviving(family, cache=Cache(store=store, store_timeout=5.0)) as http,
+            ):
+                answer = await http.get(f"{server.url}/mine", headers={"Authorization": f"Bearer {who}"})
+                found.append(answer.extensions["holdfast"]["cache"])
+    assert found == ["miss", "hit", "miss"]

@@ -40,6 +40,7 @@ Ts = TypeVarTuple("Ts")
 _SMALLEST: Final = 1024 * 1024
 _READERS: Final = 4
 _LONGEST_LOG: Final = 1000  # pages, SQLite's own default
+_PARTING: Final = 0.1  # seconds to say goodbye in, also when cancelled; a file that is locked learns it by the lease
 _LARGEST_PIECE: Final = 64 * 1024  # the most that `read` yields at once
 
 
@@ -185,7 +186,7 @@ class SQLiteStore:
                     skipped = 0
         finally:
             if hold:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(_PARTING, shield=True):
                     await threads.write(tables.release, hold)
 
 
@@ -261,7 +262,7 @@ class _Writer:
         self._buffer.clear()
         if self._hold:
             hold, self._hold = self._hold, 0
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(_PARTING, shield=True):
                 await self._threads.write(self._tables.release, hold)
 
     def _check(self) -> None:
