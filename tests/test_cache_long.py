@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +468,113 @@ async def test_a_key_of_the_user_s_own_is_used_in_place_of_the_store_s(family: F
         at.store.errors = {"secret": AssertionError("not to be asked")}
         assert await whose(at.on.client, ANN) == ("Bearer ann", "miss")
         assert at.on.pipeline.snapshot()["cache"]["store_faults"] == 0
+
+
+# Parts of it. See also test_cache_ranges.py
+
+
+def part_of(body: bytes, request: Any, *, break_at: int | None = None) -> Reply:
+    """A 206 of what is asked for, in chunks; it breaks off after ``break_at`` bytes."""
+    first, last = request.headers["range"].removeprefix("bytes=").split("-")
+    start, stop = int(first), int(last or len(body) - 1) + 1
+    headers = {
+        "Cache-Control": "max-age=60",
+        "ETag": '"1"',
+        "Content-Range": f"bytes {start}-{stop - 1}/{len(body)}",
+        "Content-Length": str(stop - start),
+    }
+    chunks = tuple(body[at : min(at + 400, stop)] for at in range(start, stop, 400))
+    if break_at is None:
+        return Reply(206, headers=headers, body=chunks)
+    return Reply(206, headers=headers, body=chunks[: break_at // 400], then=Fails("ReadError"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first", "stop", "pieces"),
+    [("0-0", 0, 1, 1), ("2500-2599", 2500, 2600, 1), ("900-3100", 900, 3101, 3), ("-1500", 6500, 8000, 2)],
+)
+async def test_a_range_is_read_without_what_lies_around_it(
+    family: FamilyModules, tmp_path: Path, wanted: str, first: int, stop: int, pieces: int
+) -> None:
+    async with scene(family, tmp_path, [long_answer()]) as at:
+        await at.on.client.get(URL)
+        response = await at.on.client.get(URL, headers={"Range": f"bytes={wanted}"})
+        assert (response.status_code, response.content) == (206, LONG[first:stop])
+        assert response.headers["content-range"] == f"bytes {first}-{stop - 1}/8000"
+        assert response.headers["content-length"] == str(stop - first)
+        assert (at.store.pieces_read, at.store.reading, len(at.on.script.sent)) == (pieces, 0, 1)
+        condition = {"Range": "bytes=0-1", "If-None-Match": '"1"'}
+        assert (await at.on.client.get(URL, headers=condition)).status_code == 304
+        assert (await at.on.client.get(URL, headers={"Range": "bytes=9000-"})).status_code == 416
+        assert at.store.pieces_read == pieces
+
+
+async def test_a_range_of_a_body_that_is_gone_is_asked_of_the_origin(family: FamilyModules, tmp_path: Path) -> None:
+    def far_side(number: int, request: Any) -> Reply:
+        return part_of(LONG, request) if "range" in request.headers else long_answer()
+
+    async with scene(family, tmp_path, far_side) as at:
+        await at.on.client.get(URL)
+        for path in at.store.files:
+            path.unlink()
+        response = await at.on.client.get(URL, headers={"Range": "bytes=10-19"})
+        assert (response.status_code, response.content, told(response)[0]) == (206, LONG[10:20], "origin")
+
+
+async def test_a_long_download_that_broke_off_goes_on_where_it_did(family: FamilyModules, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def far_side(number: int, request: Any) -> Reply:
+        asked.append(request.headers.get("range", ""))
+        if number == 1:
+            return replace(long_answer(length=len(LONG), then=Fails("ReadError")), body=CHUNKS[:12])
+        return part_of(LONG, request, break_at=2000 if number == 2 else None)
+
+    async with scene(family, tmp_path, far_side) as at:
+        for size in (4800, 6800):
+            with pytest.raises(family.http.ReadError):
+                await at.on.client.get(URL)
+            assert (at.store.bodies, at.store.parts) == ([LONG[:size]], [])
+        part = await at.on.client.get(URL, headers={"Range": "bytes=100-5099"})
+        assert (part.content, told(part)[0]) == (LONG[100:5100], "cache")
+        ahead: list[int] = []
+        async with at.on.client.stream("GET", URL) as response:
+            assert (response.status_code, response.headers["content-length"]) == (200, "8000")
+            body = b""
+            async for chunk in response.aiter_raw():
+                body += chunk
+                ahead.append(len(body) - sum(path.stat().st_size for path in at.store.files if path.suffix == ".part"))
+        assert body == LONG
+        assert max(ahead[:-1]) <= 2000  # neither the part nor the rest was read into memory
+        assert at.store.bodies == [LONG]
+        assert await at.sent_after(family) == "cache"
+        assert asked == ["", "bytes=4800-", "bytes=6800-"]
+
+
+async def test_a_part_that_the_store_has_lost_is_fetched_again(family: FamilyModules, tmp_path: Path) -> None:
+    def far_side(number: int, request: Any) -> Reply:
+        if number == 1:
+            return replace(long_answer(length=len(LONG), then=Fails("ReadError")), body=CHUNKS[:12])
+        return part_of(LONG, request) if "range" in request.headers else long_answer()
+
+    async with scene(family, tmp_path, far_side) as at:
+        with pytest.raises(family.http.ReadError):
+            await at.on.client.get(URL)
+        for path in at.store.files:
+            path.unlink()
+        assert await at.sent_after(family) == "origin"
+        assert at.on.script.in_flight == 0
+
+
+async def test_another_part_joins_one_that_the_store_keeps_apart(family: FamilyModules, tmp_path: Path) -> None:
+    def far_side(number: int, request: Any) -> Reply:
+        if number == 1:
+            return replace(long_answer(length=len(LONG), then=Fails("ReadError")), body=CHUNKS[:12])
+        return part_of(LONG, request)
+
+    async with scene(family, tmp_path, far_side) as at:
+        with pytest.raises(family.http.ReadError):
+            await at.on.client.get(URL)
+        await at.on.client.get(URL, headers={"Range": "bytes=4800-7999"})
+        assert await at.sent_after(family) == "cache"
+        assert len(at.on.script.sent) == 2

@@ -155,7 +155,7 @@ async def test_no_url_gets_the_answer_of_another(family: FamilyModules) -> None:
         {"headers": {"Host": "other.test"}},
         {"extensions": {"target": b"/elsewhere"}},
         {"content": b"query"},
-        {"headers": {"Range": "bytes=0-1"}},
+        {"headers": {"Range": "bytes=0-1", "If-Match": '"1"'}},
         {"method": "OPTIONS"},
         {"method": "QUERY"},
         {"method": "get"},

@@ -254,6 +254,7 @@ async def test_the_callers_fields_reach_the_origin_with_a_validation(
         await http.get(f"{server.url}/fault")
         clock.advance(61)
         seen = (await http.get(f"{server.url}/fault", headers={"X-Mine": "caf\xe9".encode("latin-1")})).json()
-        assert [
-            pair for pair in seen["headers"] if pair[0] in ("X-Mine", "If-None-Match")
-        ] == [["X-Mine", "caf\xe9"], ["If-None-Match", '"1"']]
+        assert [pair for pair in seen["headers"] if pair[0] in ("X-Mine", "If-None-Match")] == [
+            ["X-Mine", "caf\xe9"],
+            ["If-None-Match", '"1"'],
+        ]

@@ -117,8 +117,10 @@ class Reading:
         shelf.lent.add(self)
 
     @classmethod
-    async def open(cls, shelf: Shelf, entry: Entry, family: Family[Q, R], request: Q, start: int = 0) -> Reading | None:
-        """The body of ``entry`` from byte ``start`` on, its first piece read already; None if that cannot be had.
+    async def open(
+        cls, shelf: Shelf, entry: Entry, family: Family[Q, R], request: Q, start: int = 0, stop: int | None = None
+    ) -> Reading | None:
+        """Bytes ``start`` to ``stop`` of ``entry``, the first piece read already; None if that cannot be had.
 
         So a body that is gone is a miss, and not a broken answer.
         """
@@ -138,7 +140,7 @@ class Reading:
             shelf,
             chunks,
             first,
-            entry.size - start,
+            (entry.size if stop is None else stop) - start,
             patience=timeouts.get("read"),
             make_error=lambda message: family.read_error(message, request),
         )
@@ -147,18 +149,19 @@ class Reading:
         return self
 
     async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
         chunk, self._first = self._first, None
         try:
             if chunk is None:
                 chunk = await self._next()
         except StopAsyncIteration:
-            if not self._left:
-                raise
             raise self._broken(f"{self._left} bytes are missing") from None
         except Exception as error:  # a store of somebody else's making
             raise self._broken(f"{type(error).__name__}: {error}") from error
         if chunk is None:
             raise self._broken(f"nothing came for {self._patience} s")
+        chunk = chunk[: self._left]
         self._left -= len(chunk)
         return chunk
 

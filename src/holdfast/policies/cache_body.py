@@ -21,8 +21,8 @@ class Recording:
 
     The copy is in memory up to ``memory`` bytes, then it goes into the store; over ``limit`` bytes nothing is kept.
     ``whole`` is awaited with the copy before the reader learns of the end. ``cut`` is called instead when the body
-    fails, is abandoned, passes the limit, or is too fast for the store. ``passed`` is called for each chunk.
-    Belongs to one response; cancellation ends it like any failure.
+    fails, is abandoned, passes the limit, or is too fast for the store. If it broke off, ``torn`` is awaited before
+    that with what there is, and its size. ``passed`` is called for each chunk. Belongs to one response.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Recording:
         "_shelf",
         "_size",
         "_spool",
+        "_torn",
         "_whole",
     )
 
@@ -49,6 +50,7 @@ class Recording:
         limit: int,
         length: int | None,
         whole: Callable[[bytes | Spool], Awaitable[None]],
+        torn: Callable[[bytes | Spool, int], Awaitable[None]],
         cut: Callable[[], None],
         passed: Callable[[], None],
     ) -> None:
@@ -58,6 +60,7 @@ class Recording:
         self._limit = limit
         self._length = length
         self._whole = whole
+        self._torn = torn
         self._cut = cut
         self._passed = passed
         self._chunks: list[bytes] | None = []
@@ -77,8 +80,14 @@ class Recording:
         try:
             chunk = await self._body.__anext__()
         except StopAsyncIteration:
+            if self._chunks is not None and self._length in (None, self._size):
+                await self._finish(self._chunks, whole=True)
+            else:
+                await self._drop()
+            raise
+        except Exception:
             if self._chunks is not None:
-                await self._finish(self._chunks)
+                await self._finish(self._chunks, whole=False)
             raise
         if self._chunks is not None:
             await self._keep(self._chunks, chunk)
@@ -108,17 +117,17 @@ class Recording:
             self._spool = await Spool.begin(self._shelf)
         return self._spool is not None and await self._spool.write(piece)
 
-    async def _finish(self, chunks: list[bytes]) -> None:
-        if self._length is not None and self._length != self._size:
-            await self._drop()
-        elif self._spool is None:
+    async def _finish(self, chunks: list[bytes], whole: bool) -> None:
+        if self._spool is not None and chunks and not await self._spill(chunks):
+            return await self._drop()
+        kept = b"".join(chunks) if self._spool is None else self._spool
+        if whole:
             self._chunks = None
-            await self._whole(b"".join(chunks))
-        elif chunks and not await self._spill(chunks):
+            return await self._whole(kept)
+        try:
+            await self._torn(kept, self._size)
+        finally:
             await self._drop()
-        else:
-            self._chunks = None
-            await self._whole(self._spool)
 
     async def _drop(self) -> None:
         """Keep nothing of it, also in the store; again: nothing happens."""

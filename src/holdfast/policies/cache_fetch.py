@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, runtime_checkable
+from typing import Final, Generic, Protocol, TypeAlias, runtime_checkable
 
 import anyio
 
@@ -15,10 +15,12 @@ from holdfast.core.caching.entry import Entry, Exchange
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
+from holdfast.core.caching.parts import PARTIAL, Completed, completing, cut_off, joined, judge_part, judge_rest
+from holdfast.core.caching.ranges import Span
 from holdfast.core.caching.request import Ask
-from holdfast.core.caching.reuse import Fresh, Miss, Validate, Why, decide
+from holdfast.core.caching.reuse import Complete, Fresh, Miss, Validate, Why, decide
 from holdfast.core.caching.stale import ERRORS, Trouble, if_error
-from holdfast.core.caching.storing import Storable, judge
+from holdfast.core.caching.storing import Storable, Unstorable, judge
 from holdfast.core.caching.validation import (
     Mismatch,
     Superseded,
@@ -33,11 +35,19 @@ from holdfast.core.caching.validation import (
 from holdfast.errors import DeadlineExceeded, Refused
 from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
+from holdfast.policies.cache_ranges import filled, in_memory
 from holdfast.policies.cache_stale import in_place_of, trouble_of
 from holdfast.policies.cache_state import Shared, answered, passed_on
 from holdfast.policies.coalesce import Flight
 
 __all__ = ["Fetches", "Trip", "close", "endless"]
+
+
+Lacking: TypeAlias = Miss | Validate | Complete
+"""Why what is stored is no answer."""
+
+
+_LONGEST_PART: Final = 8 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -65,12 +75,14 @@ class Fetches(Generic[Q, R]):
         self._shelf = shared.shelf
         # Bytes of a body that are held at once while it comes.
         self._memory = self._policy.max_entry_bytes if shared.shelf.streaming is None else shared.spill_bytes
+        # Parts are put together in memory, wherever they are kept.
+        self._joinable = min(self._policy.max_entry_bytes, _LONGEST_PART)
         self._flights = shared.flights
         self._clock = shared.clock
         self._monotonic = shared.clock.monotonic
         self._counts = shared.counts
 
-    async def fetch(self, trip: Trip[Q], reuse: Miss | Validate) -> R:
+    async def fetch(self, trip: Trip[Q], reuse: Lacking) -> R:
         """Ask the origin, alone or together with others who want the same."""
         try:
             return await self._together(trip, reuse)
@@ -83,9 +95,9 @@ class Fetches(Generic[Q, R]):
                 raise self._family.refusal(error, trip.request) from None
             raise
 
-    async def _together(self, trip: Trip[Q], reuse: Miss | Validate) -> R:
+    async def _together(self, trip: Trip[Q], reuse: Lacking) -> R:
         flights, ask = self._flights, trip.ask
-        if ask.method != "GET":
+        if ask.method != "GET" or b"range" in ask.fields:  # a part of the answer would be of no use to others
             return await self._exchange(trip, reuse, None)
         flight = flights.find(trip.key)
         if flight is not None and not self._shelf.changed(trip.url, flight.mark):
@@ -100,7 +112,7 @@ class Fetches(Generic[Q, R]):
             flight = flights.lead(trip.key, self._shelf.mark)
         return await self.lead(trip, reuse, flight)
 
-    async def lead(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight) -> R:
+    async def lead(self, trip: Trip[Q], reuse: Lacking, flight: Flight) -> R:
         """Ask the origin for all who wait for ``flight``, or come to do so."""
         try:
             return await self._exchange(trip, reuse, flight)
@@ -119,7 +131,7 @@ class Fetches(Generic[Q, R]):
             return True
         return call.deadline is not None and call.deadline <= self._monotonic()
 
-    async def _with_others(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight) -> R | None:
+    async def _with_others(self, trip: Trip[Q], reuse: Lacking, flight: Flight) -> R | None:
         """What another caller's fetch, now over, means for this one; None if it has to ask itself."""
         if flight.entry is not None:
             return await self._collapsed(trip, flight.entry, reuse.why)
@@ -127,11 +139,9 @@ class Fetches(Generic[Q, R]):
             return await self._instead(trip, reuse, flight.trouble, collapsed=True)
         return None
 
-    async def _instead(
-        self, trip: Trip[Q], reuse: Miss | Validate, trouble: Trouble, *, collapsed: bool = False
-    ) -> R | None:
+    async def _instead(self, trip: Trip[Q], reuse: Lacking, trouble: Trouble, *, collapsed: bool = False) -> R | None:
         """The stored answer in place of an error, if somebody allowed that (RFC 5861 4)."""
-        if isinstance(reuse, Miss) or not trip.attended:
+        if not isinstance(reuse, Validate) or not trip.attended:
             return None
         if self._shelf.changed(trip.url, trip.found, reuse.entry.tags):
             return None
@@ -172,12 +182,12 @@ class Fetches(Generic[Q, R]):
     async def _answered(self, trip: Trip[Q], entry: Entry, age: float, told: cache_status.Told) -> R | None:
         return await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, told)
 
-    async def _exchange(self, trip: Trip[Q], reuse: Miss | Validate, flight: Flight | None) -> R:
+    async def _exchange(self, trip: Trip[Q], reuse: Lacking, flight: Flight | None) -> R:
         """Send the request, conditional if there is something to validate, and make use of the answer."""
         trip.mark = self._shelf.mark
         if flight is not None:
             flight.mark = trip.mark
-        if isinstance(reuse, Validate):
+        if not isinstance(reuse, Miss):
             return await self._validate(trip, reuse, flight)
         response, exchange = await self._send(trip.request, trip.call)
         try:
@@ -186,13 +196,14 @@ class Fetches(Generic[Q, R]):
             await close(response)
             raise
 
-    async def _validate(self, trip: Trip[Q], reuse: Validate, flight: Flight | None) -> R:
+    async def _validate(self, trip: Trip[Q], reuse: Validate | Complete, flight: Flight | None) -> R:
         old = reuse.entry
-        added = conditions(old)
+        gap = reuse.gap if isinstance(reuse, Complete) else None
+        added = conditions(old) if gap is None else completing(old, gap)
         request = self._conditional(trip.request, added) if added else trip.request
         response, exchange = await self._send(request, trip.call)
         try:
-            verdict = self._verdict(trip, old, response, exchange, conditional=bool(added))
+            verdict = self._verdict(trip, old, response, exchange, conditional=bool(added), gap=gap)
             if isinstance(verdict, Mismatch):
                 await _discard(response, self._family)
                 response, exchange = await self._send(trip.request, trip.call)
@@ -202,6 +213,14 @@ class Fetches(Generic[Q, R]):
                     answer = await self._updated(trip, response, entry, reuse.why, flight, keep=keep)
                     if answer is not None:
                         return answer
+                    response, exchange = await self._send(trip.request, trip.call)
+                    return await self._keep(trip, response, exchange, reuse.why, flight)
+                case Completed():
+                    whole = await filled(self._shelf, self._family, trip.request, old, verdict, response)
+                    if whole is not None:
+                        response = whole
+                        return await self._keep(trip, response, exchange, reuse.why, flight, sent=PARTIAL)
+                    await close(response)
                     response, exchange = await self._send(trip.request, trip.call)
                     return await self._keep(trip, response, exchange, reuse.why, flight)
                 case Superseded(remove):
@@ -216,7 +235,9 @@ class Fetches(Generic[Q, R]):
             await close(response)
             raise
 
-    async def _in_trouble(self, trip: Trip[Q], reuse: Validate, status: int, flight: Flight | None) -> R | None:
+    async def _in_trouble(
+        self, trip: Trip[Q], reuse: Validate | Complete, status: int, flight: Flight | None
+    ) -> R | None:
         """What is given in place of an answer that says nothing about the entry; None: that answer itself."""
         trouble = None if status not in ERRORS else Trouble(trip.call.reason or f"status_{status}", status)
         if flight is not None:
@@ -224,7 +245,21 @@ class Fetches(Generic[Q, R]):
         self._flights.land(trip.key, flight)
         return None if trouble is None else await self._instead(trip, reuse, trouble)
 
-    def _verdict(self, trip: Trip[Q], old: Entry, response: R, exchange: Exchange, *, conditional: bool) -> Verdict:
+    def _verdict(
+        self,
+        trip: Trip[Q],
+        old: Entry,
+        response: R,
+        exchange: Exchange,
+        *,
+        conditional: bool,
+        gap: Span | None = None,
+    ) -> Verdict | Completed:
+        if gap is not None:
+            rest = judge_rest(old, gap, response.status_code, response.headers.raw, exchange.wall)
+            if rest is not None:
+                return Mismatch() if response.is_closed else rest
+            conditional = False
         return judge_answer(
             trip.ask,
             old,
@@ -244,7 +279,7 @@ class Fetches(Generic[Q, R]):
         if answers:
             await _discard(response, self._family)
         if keep:
-            stored = await self._store(trip, entry, flight)
+            stored = await self._store(trip, entry, flight, joining=False)
         else:
             stored = False
             self._flights.land(trip.key, flight)
@@ -269,10 +304,11 @@ class Fetches(Generic[Q, R]):
         flight: Flight | None,
         *,
         remove: bool = False,
+        sent: int | None = None,
     ) -> R:
-        """Pass an answer of the origin's on, and store it if it may be."""
+        """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
         headers = response.headers.raw
-        judged = judge(trip.ask, trip.key, response.status_code, headers, exchange, self._policy, trip.identity)
+        judged = self._judged(trip, response.status_code, headers, exchange)
         length = declared_length(headers) if isinstance(judged, Storable) else None
         stored, unstored = False, None
         if isinstance(judged, Storable) and (length is None or length <= self._policy.max_entry_bytes):
@@ -282,8 +318,13 @@ class Fetches(Generic[Q, R]):
             self._flights.land(trip.key, flight)
             if remove:
                 await self._shelf.delete(trip.key)
-        told = cache_status.forwarded(why, stored=stored, detail=unstored)
+        told = cache_status.forwarded(why, status=sent, stored=stored, detail=unstored)
         return passed_on(response, trip.call, self._counts, told, "miss")
+
+    def _judged(self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange) -> Storable | Unstorable:
+        if status == PARTIAL:
+            return judge_part(trip.ask, trip.key, headers, exchange, self._policy, trip.identity)
+        return judge(trip.ask, trip.key, status, headers, exchange, self._policy, trip.identity)
 
     async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
         """See to it that the body is stored; True if it is already.
@@ -319,6 +360,11 @@ class Fetches(Generic[Q, R]):
             else:
                 stored = await self._store_spooled(trip, entry, kept, flight)
 
+        async def torn(kept: bytes | Spool, size: int) -> None:
+            part = cut_off(entry, size, length)
+            if part is not None:
+                await self._store_torn(trip, part, kept)
+
         def cut() -> None:
             if handed_over:  # before that, how the call ends says what becomes of those who wait
                 flights.land(key, flight)
@@ -331,10 +377,11 @@ class Fetches(Generic[Q, R]):
         recording = Recording(
             inside,
             self._shelf,
-            memory=self._memory,
-            limit=self._policy.max_entry_bytes,
+            memory=self._memory if entry.status != PARTIAL else self._joinable,
+            limit=self._policy.max_entry_bytes if entry.status != PARTIAL else self._joinable,
             length=length,
             whole=whole,
+            torn=torn,
             cut=cut,
             passed=passed,
         )
@@ -349,9 +396,11 @@ class Fetches(Generic[Q, R]):
             flight.stream(self._monotonic())
         return stored
 
-    async def _store(self, trip: Trip[Q], entry: Entry, flight: Flight | None) -> bool:
+    async def _store(self, trip: Trip[Q], entry: Entry, flight: Flight | None, *, joining: bool = True) -> bool:
+        """True if it was stored; a part is first joined to what there is, unless it has come from there."""
         try:
-            stored = await self._shelf.put(entry, trip.mark)
+            kept = await self._joined(trip, entry) if joining and entry.status == PARTIAL else entry
+            stored = kept is not None and await self._shelf.put(kept, trip.mark)
         finally:
             # Also if the store is full or down: the answer is whole, and those who wait asked before it came.
             self._flights.land(trip.key, flight, entry)
@@ -366,6 +415,29 @@ class Fetches(Generic[Q, R]):
             self._flights.land(trip.key, flight, stored)  # without it, those who wait go their own way
         self._counts.stored += stored is not None
         return stored is not None
+
+    async def _store_torn(self, trip: Trip[Q], part: Entry, kept: bytes | Spool) -> None:
+        """Keep what came of an answer that broke off, so that the next call asks for the rest only."""
+        beside = await self._beside(trip, part)
+        if beside is not None and beside.status != PARTIAL:
+            return  # a whole answer, if a stale one, is of more use than a part
+        if isinstance(kept, bytes):
+            await self._store(trip, part.with_body(kept), None)
+        else:
+            await self._store_spooled(trip, part, kept, None)
+
+    async def _joined(self, trip: Trip[Q], part: Entry) -> Entry | None:
+        """A part together with what is stored of the same answer by now: another call may have got some, too."""
+        beside = await self._beside(trip, part)
+        if beside is not None and beside.status == PARTIAL and beside.size <= self._joinable:
+            beside = await in_memory(self._shelf, self._family, trip.request, beside)
+        return joined(beside, part, self._joinable)
+
+    async def _beside(self, trip: Trip[Q], part: Entry) -> Entry | None:
+        """The entry whose place ``part`` would take."""
+        stored = await self._shelf.get(trip.key, trip.url)
+        same = (part.vary, part.variant)
+        return next((entry for entry in stored if (entry.vary, entry.variant) == same), None)
 
     async def _send(self, request: Q, call: Call) -> tuple[R, Exchange]:
         began, earlier = self._monotonic(), len(call.attempts)

@@ -9,12 +9,12 @@ from holdfast._wire import Family, Q, R
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
-from holdfast.core.caching.entry import Blob, Entry
+from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import Identity
+from holdfast.core.caching.parts import reply
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.rules import Rules
-from holdfast.core.caching.validation import is_conditional, not_modified, not_modified_headers
 from holdfast.policies.cache_blob import Reading
 from holdfast.policies.cache_store import Shelf
 from holdfast.policies.coalesce import Flights
@@ -23,6 +23,8 @@ __all__ = ["Counts", "Shared", "answered", "from_entry", "passed_on", "unsatisfi
 
 _STATUS_FIELD: Final = cache_status.NAME.decode("ascii")
 _LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
+_FOR_LESS: Final = frozenset((b"if-none-match", b"if-modified-since", b"range"))
+"""Request fields that may be answered with less than what is stored."""
 
 
 @dataclass(slots=True)
@@ -70,44 +72,42 @@ class Shared:
         return self.identity or self.stand_in
 
 
-def from_entry(
-    family: Family[Q, R],
-    request: Q,
-    ask: Ask,
-    entry: Entry,
-    age: float,
-    told: cache_status.Told,
-    reading: Reading | None = None,
-) -> R:
-    """A response from what is stored; ``reading`` is its body if that is a `Blob` and the answer has one."""
-    body: bytes | Blob
-    if is_conditional(ask) and not_modified(ask, entry):
-        status, headers, body = 304, not_modified_headers(entry), b""
-    else:
+def from_entry(family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told) -> R:
+    """A response from what is stored in memory."""
+    body = entry.body
+    assert isinstance(body, bytes), "a long body has to be opened; see `answered`"
+    if _FOR_LESS.isdisjoint(ask.fields):
         status, headers = entry.status, entry.headers
-        body = b"" if ask.method == "HEAD" else entry.body
+    else:
+        status, headers, (start, stop) = reply(ask, entry)
+        body = body[start:stop]
     headers.append((b"Age", b"%d" % int(age)))
     headers.append((cache_status.NAME, cache_status.member(told)))
     call: Call = request.extensions[CALL]
     call.cache_status = told
-    if isinstance(body, bytes):
-        return family.response(request, status, headers, body)
-    assert reading is not None, "a long body is opened first; see `answered`"
-    response = family.response(request, status, headers, b"", rest=reading)
-    family.body(response).orphans = reading.shelf.orphans
-    return response
+    return family.response(request, status, headers, b"" if ask.method == "HEAD" else body)
 
 
 async def answered(
     shelf: Shelf, family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told
 ) -> R | None:
     """As `from_entry`, whatever its body is; None if that cannot be read any more."""
+    if isinstance(entry.body, bytes):
+        return from_entry(family, request, ask, entry, age, told)
+    status, headers, (start, stop) = reply(ask, entry)
     reading = None
-    if not isinstance(entry.body, bytes) and ask.method != "HEAD" and not not_modified(ask, entry):
-        reading = await Reading.open(shelf, entry, family, request)
+    if start < stop and ask.method != "HEAD":
+        reading = await Reading.open(shelf, entry, family, request, start, stop)
         if reading is None:
             return None
-    return from_entry(family, request, ask, entry, age, told, reading)
+    headers.append((b"Age", b"%d" % int(age)))
+    headers.append((cache_status.NAME, cache_status.member(told)))
+    call: Call = request.extensions[CALL]
+    call.cache_status = told
+    response = family.response(request, status, headers, b"", rest=reading)
+    if reading is not None:
+        family.body(response).orphans = reading.shelf.orphans
+    return response
 
 
 def unsatisfied(family: Family[Q, R], request: Q, call: Call, counts: Counts) -> R:

@@ -6,9 +6,21 @@ import pytest
 
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import primary_key
+from holdfast.core.caching.parts import judge_part
 from holdfast.core.caching.policy import CachePolicy
-from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Reuse, Unsatisfiable, Validate, decide
-from tests.core.caching.building import IDENTITY, KEY, PRIVATE, RECEIVED, SHARED, URL, ask, stored
+from holdfast.core.caching.reuse import (
+    Bypass,
+    Complete,
+    Fresh,
+    Meanwhile,
+    Miss,
+    Reuse,
+    Unsatisfiable,
+    Validate,
+    decide,
+)
+from holdfast.core.caching.storing import Storable
+from tests.core.caching.building import IDENTITY, KEY, PRIVATE, RECEIVED, SHARED, URL, ask, block, exchange, stored
 
 
 def decided(
@@ -33,6 +45,8 @@ def in_short(answer: Reuse) -> str:
             return f"validate {why}"
         case Miss(why):
             return f"miss {why}"
+        case Complete(_, gap, why):
+            return f"complete {gap.start}-{gap.stop} {why}"
         case Bypass(why):
             return f"bypass {why}"
         case Unsatisfiable():
@@ -114,11 +128,16 @@ def test_max_stale_covers_an_answer_that_was_old_when_it_came() -> None:
         ("POST", "", "bypass method"),
         ("DELETE", "Cache-Control: only-if-cached", "bypass method"),
         ("get", "", "bypass method"),
-        ("GET", "Range: bytes=0-1", "bypass bypass"),
-        ("GET", 'If-Range: "a"', "bypass bypass"),
+        ("GET", "Range: bytes=0-1", "fresh 10"),
+        ("GET", "Range: bytes=0-0,2-2", "miss bypass"),
+        ("GET", "Range: items=0-1", "miss bypass"),
+        ("HEAD", "Range: items=0-1", "fresh 10"),
+        ("GET", 'If-Range: "a"', "fresh 10"),
+        ("GET", 'Range: bytes=0-1\nIf-Match: "a"', "bypass bypass"),
         ("GET", 'If-Match: "a"', "bypass bypass"),
         ("GET", "If-Unmodified-Since: 0", "bypass bypass"),
-        ("GET", "Range: bytes=0-1\nCache-Control: only-if-cached", "504"),
+        ("GET", "Range: bytes=0-1\nCache-Control: only-if-cached", "fresh 10"),
+        ("GET", "Range: bytes=0-0,2-2\nCache-Control: only-if-cached", "504"),
         ("GET", 'If-None-Match: "a"', "fresh 10"),
         ("GET", "Pragma: no-cache", "fresh 10"),
     ],
@@ -143,3 +162,47 @@ def test_an_entry_of_another_key_is_never_used() -> None:
     wrong = stored("Cache-Control: max-age=60", key=primary_key("GET", f"{URL}?other"))
     assert isinstance(decided(wrong), Miss)
     assert decided(wrong, request="Cache-Control: only-if-cached") == Unsatisfiable()
+
+
+STRONG = 'Cache-Control: max-age=60\nETag: "a"\n'
+WEAK = 'Cache-Control: max-age=60\nETag: W/"a"\n'
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_headers", "method", "after", "answer"),
+    [
+        (STRONG, "Range: bytes=1-2", "GET", 10, "fresh 10"),
+        (STRONG, "Range: bytes=1-2", "GET", 90, "validate stale"),
+        (STRONG, "Range: bytes=1-2\nCache-Control: no-cache", "GET", 10, "validate request"),
+        (STRONG, "Range: bytes=1-5", "GET", 10, "miss partial"),
+        (STRONG, "", "GET", 10, "complete 5-10 partial"),
+        (STRONG, "", "GET", 90, "complete 5-10 partial"),
+        (STRONG, "Cache-Control: no-cache", "GET", 10, "complete 5-10 partial"),
+        (STRONG, "Cache-Control: only-if-cached", "GET", 10, "504"),
+        (STRONG, "Cache-Control: no-store", "GET", 10, "bypass request"),
+        (STRONG, "Cache-Control: max-stale", "GET", 90, "complete 5-10 partial"),
+        (STRONG, 'If-None-Match: "a"', "GET", 10, "miss partial"),
+        (STRONG, "", "HEAD", 10, "miss partial"),
+        (STRONG, "Range: bytes=1-2", "HEAD", 10, "miss partial"),
+        (WEAK, "Range: bytes=1-2", "GET", 10, "fresh 10"),
+        (WEAK, "Range: bytes=1-2", "GET", 90, "miss stale"),
+        (WEAK, "Range: bytes=1-2\nCache-Control: max-stale", "GET", 90, "fresh 90"),
+        (WEAK, "Range: bytes=1-2\nCache-Control: no-cache", "GET", 10, "miss request"),
+        (STRONG.replace("60", "60, stale-while-revalidate=60"), "Range: bytes=1-2", "GET", 90, "validate stale"),
+        (WEAK, "", "GET", 10, "miss partial"),
+    ],
+)
+def test_a_part_answers_for_what_it_holds_and_for_nothing_else(
+    fields: str, request_headers: str, method: str, after: float, answer: str
+) -> None:
+    judged = judge_part(
+        ask("Range: bytes=0-4"),
+        KEY,
+        block(fields + "Content-Range: bytes 0-4/10"),
+        exchange(),
+        PRIVATE,
+        IDENTITY,
+    )
+    assert isinstance(judged, Storable)
+    part = judged.entry.with_body(b"01234")
+    assert in_short(decided(part, method=method, request=request_headers, after=after)) == answer

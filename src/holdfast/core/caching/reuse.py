@@ -14,12 +14,15 @@ from holdfast.core.caching.directives import NO_REQUEST_DIRECTIVES
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
+from holdfast.core.caching.parts import PARTIAL, missing, portion
 from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.caching.ranges import Span, strong_validator
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.stale import while_validating
+from holdfast.core.caching.validation import is_conditional
 from holdfast.core.caching.vary import select
 
-Why: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request", "stale"]
+Why: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request", "stale", "partial"]
 """Why a request goes to the origin, in the words of RFC 9211 2.2."""
 
 
@@ -55,6 +58,15 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class Complete:
+    """Ask the origin for the bytes of ``gap``, which are what ``entry`` lacks to be the answer."""
+
+    entry: Entry
+    gap: Span
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
 class Bypass:
     """The cache has no part in this request; nothing stored answers it."""
 
@@ -66,14 +78,13 @@ class Unsatisfiable:
     """The request wants nothing but a stored answer, and there is none: 504 (RFC 9111 5.2.1.7)."""
 
 
-Reuse: TypeAlias = Fresh | Meanwhile | Validate | Miss | Bypass | Unsatisfiable
+Reuse: TypeAlias = Fresh | Meanwhile | Validate | Miss | Complete | Bypass | Unsatisfiable
 
 _CACHED_METHODS: Final = ("GET", "HEAD")
-# The first two are for the origin to judge (RFC 9111 4.3.2), the next two want a part of a response. The last
-# two tell of content, which no key holds: servers do answer a GET by its content.
-_FOR_THE_ORIGIN: Final = frozenset(
-    (b"if-match", b"if-unmodified-since", b"range", b"if-range", b"content-length", b"transfer-encoding")
-)
+# The first two are for the origin to judge (RFC 9111 4.3.2). The others tell of content, which no key holds: servers
+# do answer a GET by its content.
+_FOR_THE_ORIGIN: Final = frozenset((b"if-match", b"if-unmodified-since", b"content-length", b"transfer-encoding"))
+_SPECIAL: Final = _FOR_THE_ORIGIN | {b"range"}
 
 
 def decide(
@@ -85,7 +96,8 @@ def decide(
         return Bypass("method")
     if directives.no_store:
         return Unsatisfiable() if directives.only_if_cached else Bypass("request")
-    if not _FOR_THE_ORIGIN.isdisjoint(ask.fields):
+    special = not _SPECIAL.isdisjoint(ask.fields)
+    if special and not _FOR_THE_ORIGIN.isdisjoint(ask.fields):
         return Unsatisfiable() if directives.only_if_cached else Bypass("bypass")
     entry = select(key, entries, ask.fields, identity)
     if entry is None:
@@ -93,14 +105,28 @@ def decide(
             return Unsatisfiable()
         return Miss("vary-miss" if entries else "uri-miss")
     age = current_age(entry, now)
+    if (special or entry.status == PARTIAL) and (lack := _lack(ask, entry)) is not None:
+        return Unsatisfiable() if directives.only_if_cached else lack
     obstacle = _obstacle(ask, entry, age, policy)
     if obstacle is None:
         return Fresh(entry, age)
     if directives.only_if_cached:
         return Unsatisfiable()
-    if obstacle == "stale" and while_validating(ask, entry, age, policy):
+    if entry.status == PARTIAL and strong_validator(entry.fields, entry.wall) is None:
+        return Miss(obstacle)  # after a weak validation it could be a part of other bytes than the next one
+    if obstacle == "stale" and entry.status != PARTIAL and while_validating(ask, entry, age, policy):
         return Meanwhile(entry, age)
     return Validate(entry, obstacle)
+
+
+def _lack(ask: Ask, entry: Entry) -> Miss | Complete | None:
+    """What to do if a request for a part, or a stored part, leaves something wanting; None if nothing."""
+    if portion(ask, entry) is not None:
+        return None
+    if entry.status != PARTIAL:
+        return Miss("bypass")
+    gap = missing(entry) if ask.method == "GET" and b"range" not in ask.fields and not is_conditional(ask) else None
+    return Miss("partial") if gap is None else Complete(entry, gap, "partial")
 
 
 def _obstacle(ask: Ask, entry: Entry, age: float, policy: CachePolicy) -> Why | None:

@@ -18,9 +18,9 @@ from holdfast.core.caching.targeted import effective_directives
 from holdfast.core.caching.vary import ANYTHING, variant_of, vary_names
 
 UNDERSTOOD_STATUSES: Final = frozenset(
-    {*range(200, 206), *range(300, 309), *range(400, 418), 421, 422, 426, *range(500, 506)} - {304, 306}
+    {*range(200, 207), *range(300, 309), *range(400, 418), 421, 422, 426, *range(500, 506)} - {304, 306}
 )
-"""Status codes of RFC 9110 that are stored whole; 206 and 304 are not answers of their own."""
+"""Status codes of RFC 9110 whose caching is known here; of 206 see parts.py, and 304 is no answer of its own."""
 
 _NOT_WHOLE: Final = frozenset((206, 304))
 # RFC 9111 3.1, RFC 9110 7.6.1. Age belongs to the copy that we received; an entry knows its own.
@@ -196,6 +196,8 @@ def _objection(
         return "method"
     if status < 200 or status in _NOT_WHOLE:
         return "status"
+    if b"range" in ask.fields and status != 200:
+        return "range"  # 416, and whatever else has to do with the range alone
     if reason := may_keep(ask, directives, status, policy):
         return reason
     if len(fields.get(b"connection", b"")) > LONGEST_LIST:

@@ -12,6 +12,7 @@ from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine,
 from holdfast.core.caching.freshness import date_of, is_fresh
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.caching.ranges import strong_validator
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.storing import connection_fields, make_entry, may_keep
 from holdfast.core.caching.vary import ANYTHING
@@ -101,10 +102,10 @@ def judge_answer(
     ``conditional`` says whether `conditions` were sent; a 304 to the caller's own conditions is for the
     caller and says nothing about the entry. ``exchange`` tells when the answer came.
     """
-    if status >= 500 or status in _LATER:
+    if status >= 500 or status in _LATER or status == 416:
         return Untouched()
-    if status == 304 and not conditional:
-        return Untouched()
+    if status in (206, 304) and not conditional:
+        return Untouched()  # a part of what may well be this entry, or an answer to the caller's own conditions
     if status == 304 and not same_representation(entry, combine(headers)):
         return Mismatch()
     if status == 304 or (status == 200 and ask.method == "HEAD" and _head_agrees(entry, combine(headers))):
@@ -141,7 +142,7 @@ def is_conditional(ask: Ask) -> bool:
 
 def not_modified(ask: Ask, entry: Entry) -> bool:
     """Whether the caller's own condition is met by ``entry``, so that a 304 answers it (RFC 9111 4.3.2)."""
-    if entry.status != 200 or not is_conditional(ask):
+    if entry.status not in (200, 206) or not is_conditional(ask):
         return False
     if (asked := ask.fields.get(b"if-none-match")) is not None:
         return _names_entry(asked, entry.fields.get(b"etag"))
@@ -158,6 +159,16 @@ def not_modified_headers(entry: Entry) -> list[tuple[bytes, bytes]]:
     return [pair for pair in entry.headers if pair[0].lower() in _IN_A_304]
 
 
+def merged(stored: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
+    """The received fields in place of the stored ones of their names, but for Content-Length (RFC 9111 3.2)."""
+    left_out = (connection_fields(combine(received)) - {b"age"}) | {b"content-length"}
+    added = [pair for pair in received if pair[0].lower() not in left_out]
+    replaced = {name.lower() for name, _ in added}
+    # Without a Date of its own, a 304 was made now. The old Date would have the entry stale for ever.
+    replaced.add(b"date")
+    return [pair for pair in stored if pair[0].lower() not in replaced] + added
+
+
 def _update(
     ask: Ask,
     entry: Entry,
@@ -166,11 +177,13 @@ def _update(
     policy: CachePolicy,
     identity: Identity,
 ) -> Verdict:
+    if entry.status == 206:  # where its pieces lie is not for a 304 to say
+        headers = [pair for pair in headers if pair[0].lower() != b"content-range"]
     updated = make_entry(
         ask,
         entry.key,
         entry.status,
-        _merge(entry.headers, headers),
+        merged(entry.headers, headers),
         exchange,
         policy,
         identity,
@@ -179,18 +192,14 @@ def _update(
     )
     if updated is None:  # fields with line breaks: none of them can be believed
         return Mismatch()
+    if entry.status == 206 and not _same_bytes(entry, updated):
+        return Mismatch()  # it holds, but the next part need not fit to it
     forbidden = may_keep(ask, updated.directives, updated.status, policy)
     return Updated(updated, keep=forbidden is None and updated.vary != ANYTHING)
 
 
-def _merge(stored: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
-    """The received fields in place of the stored ones of their names, but for Content-Length (RFC 9111 3.2)."""
-    left_out = (connection_fields(combine(received)) - {b"age"}) | {b"content-length"}
-    added = [pair for pair in received if pair[0].lower() not in left_out]
-    replaced = {name.lower() for name, _ in added}
-    # Without a Date of its own, a 304 was made now. The old Date would have the entry stale for ever.
-    replaced.add(b"date")
-    return [pair for pair in stored if pair[0].lower() not in replaced] + added
+def _same_bytes(entry: Entry, updated: Entry) -> bool:
+    return strong_validator(entry.fields, entry.wall) == strong_validator(updated.fields, updated.wall)
 
 
 def _head_agrees(entry: Entry, fields: Fields) -> bool:
