@@ -25,31 +25,36 @@ PROBE = """
 import {before}
 from time import process_time
 started = process_time()
-import {after}
+{timed}
 print((process_time() - started) * 1000)
 """
-SUBJECTS = {  # what: (imported before, imported on the clock)
-    ANCHOR: ("sys", "asyncio, httpx"),
-    "holdfast.httpx": ("asyncio, httpx", "holdfast.httpx"),
-    "holdfast.httpx2": ("asyncio, httpx2", "holdfast.httpx2"),
-    "of it: anyio, sniffio, cachetools": ("asyncio, httpx", "anyio, sniffio, cachetools"),
-    "and with the cache": ("asyncio, httpx, holdfast.httpx", "holdfast.policies.cache"),
-    "peer: tenacity": ("asyncio, httpx", "tenacity"),
-    "peer: aiolimiter": ("asyncio, httpx", "aiolimiter"),
-    "peer: hishel.httpx": ("asyncio, httpx", "hishel.httpx"),
-    "peer: httpx_retries": ("asyncio, httpx", "httpx_retries"),
+SUBJECTS = {  # what: (imported before, done on the clock)
+    ANCHOR: ("sys", "import asyncio, httpx"),
+    "holdfast.httpx": ("asyncio, httpx", "import holdfast.httpx"),
+    "holdfast.httpx2": ("asyncio, httpx2", "import holdfast.httpx2"),
+    "of it: anyio, sniffio, cachetools, dataclasses": (
+        "asyncio, httpx",
+        "import anyio, sniffio, cachetools, dataclasses",
+    ),
+    "then ResilientTransport()": ("asyncio, httpx, holdfast.httpx", "holdfast.httpx.ResilientTransport()"),
+    "  of it httpx's SSL context": ("asyncio, httpx, holdfast.httpx", "httpx.create_ssl_context(trust_env=False)"),
+    "and with the cache": ("asyncio, httpx, holdfast.httpx", "import holdfast.policies.cache"),
+    "peer: tenacity": ("asyncio, httpx", "import tenacity"),
+    "peer: aiolimiter": ("asyncio, httpx", "import aiolimiter"),
+    "peer: hishel.httpx": ("asyncio, httpx", "import hishel.httpx"),
+    "peer: httpx_retries": ("asyncio, httpx", "import httpx_retries"),
 }
 
 
-async def milliseconds(before: str, after: str, environment: Mapping[str, str]) -> float:
+async def milliseconds(before: str, timed: str, environment: Mapping[str, str]) -> float:
     """What one fresh process says."""
-    code = PROBE.format(before=before, after=after)
+    code = PROBE.format(before=before, timed=timed)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, env=environment
     )
     said, _ = await process.communicate()
     if process.returncode:
-        raise RuntimeError(f"import {after} failed")
+        raise RuntimeError(f"{timed} failed")
     return float(said)
 
 
