@@ -20,7 +20,14 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[1]
 SNAPSHOT: Final = Path(__file__).with_name("public_names.txt")
-MODULES: Final = ("holdfast", "holdfast.errors", "holdfast.httpx", "holdfast.httpx2", "holdfast.testing")
+MODULES: Final = (
+    "holdfast",
+    "holdfast.errors",
+    "holdfast.events",
+    "holdfast.httpx",
+    "holdfast.httpx2",
+    "holdfast.testing",
+)
 # Lines that differ for a reason carry this mark, and are left out of the comparison.
 FAMILY_MARK: Final = "# family:"
 

@@ -210,6 +210,7 @@ class Call:
     sends_again = False  # the pipeline retries
     single = False  # a layer above sends again already, so this one does not
     sends = 0
+    id: str | None = None  # for those who listen; given with the first record
     queued = False
     recheck: Recheck | None = None
     full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it

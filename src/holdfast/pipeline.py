@@ -41,8 +41,10 @@ from holdfast.policies.timeout import TIMER_SLACK, AttemptTimeout, deadline_exce
 
 if TYPE_CHECKING:
     from holdfast.core.bucket import RateLimit
+    from holdfast.events import Listener
     from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
+    from holdfast.policies.emitter import Emitter
     from holdfast.policies.offline import Switch
     from holdfast.policies.rate_limit import RateLimiter
 
@@ -65,7 +67,8 @@ class Pipeline:
     ``buffer_body``: read small bodies inside the attempt. ``deadline_covers_body``: whether a body that is still
     on the wire must end within the deadline too ("auto": all but event streams, upgrades and downloads of
     declared size over 256 KiB). ``max_body_bytes``: cap on a decoded body (None: none).
-    ``hooks``: functions of (request, attempt) run on each attempt. Raises ValueError for settings that cannot work
+    ``hooks``: functions of (request, attempt) run on each attempt. ``listeners``: functions of one record, told at
+    once what happens (`holdfast.events`). Raises ValueError for settings that cannot work
     together.
 
     >>> from holdfast import RateLimit
@@ -85,6 +88,7 @@ class Pipeline:
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
         cache: Cache | None = None,
         hooks: Sequence[AttemptHook] = (),
+        listeners: Sequence[Listener] = (),
         deadline: float | None = 30.0,
         attempt_timeout: float | None = _ATTEMPT_TIMEOUT,
         buffer_body: Auto = "auto",
@@ -106,6 +110,7 @@ class Pipeline:
                 UserWarning,
                 stacklevel=2,
             )
+        self._emitter = _emitter(listeners, clock) if listeners else None
         self._retries = None if retry is None else Retries(retry, budget, clock=clock, random=random)
         self._circuits = (
             None
@@ -328,6 +333,12 @@ def _limiter(settings: RateLimit, clock: Clock) -> RateLimiter:
     from holdfast.policies.rate_limit import RateLimiter
 
     return RateLimiter(settings, clock=clock)
+
+
+def _emitter(listeners: Sequence[Listener], clock: Clock) -> Emitter:
+    from holdfast.policies.emitter import Emitter
+
+    return Emitter(listeners, clock)
 
 
 def _attempt_hooks(hooks: Sequence[AttemptHook]) -> AttemptHooks:
