@@ -173,6 +173,9 @@ async def test_a_stale_answer_is_validated_and_freshened(family: FamilyModules) 
         assert (second.status_code, second.content) == (200, b"version 1")
         assert status_of(second) == "holdfast; fwd=stale; fwd-status=304; stored"
         assert (told(second), told(third)) == (("revalidated", "revalidated"), ("cache", "hit"))
+        # Age would say that the origin was not asked (RFC 9111 5.1), and a Date is owed (RFC 9110 6.6.1).
+        assert ("age" in second.headers, third.headers["age"]) == (False, "0")
+        assert third.headers["date"] == "Fri, 15 Jan 2027 08:01:01 GMT"
         assert resource.statuses == [200, 304]
         assert on.script.in_flight == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from holdfast._wire import Family, Q, R
+from holdfast._wire import Family, Q, R, RequestLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
@@ -81,10 +81,7 @@ def from_entry(family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: fl
     else:
         status, headers, (start, stop) = reply(ask, entry)
         body = body[start:stop]
-    headers.append((b"Age", b"%d" % int(age)))
-    headers.append((cache_status.NAME, cache_status.member(told)))
-    call: Call = request.extensions[CALL]
-    call.cache_status = told
+    _mark(headers, request, age, told)
     return family.response(request, status, headers, b"" if ask.method == "HEAD" else body)
 
 
@@ -100,14 +97,20 @@ async def answered(
         reading = await Reading.open(shelf, entry, family, request, start, stop)
         if reading is None:
             return None
-    headers.append((b"Age", b"%d" % int(age)))
-    headers.append((cache_status.NAME, cache_status.member(told)))
-    call: Call = request.extensions[CALL]
-    call.cache_status = told
+    _mark(headers, request, age, told)
     response = family.response(request, status, headers, b"", rest=reading)
     if reading is not None:
         family.body(response).orphans = reading.shelf.orphans
     return response
+
+
+def _mark(headers: list[tuple[bytes, bytes]], request: RequestLike, age: float, told: cache_status.Told) -> None:
+    """Say what the cache did, in the answer's fields and in the call's record."""
+    if age >= 1 or "fwd-status" not in told:  # Age says that nobody validated it for this request (RFC 9111 5.1)
+        headers.append((b"Age", b"%d" % int(age)))
+    headers.append((cache_status.NAME, cache_status.member(told)))
+    call: Call = request.extensions[CALL]
+    call.cache_status = told
 
 
 def unsatisfied(family: Family[Q, R], request: Q, call: Call, counts: Counts) -> R:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.caching.dates import parse_date
+from holdfast.core.caching.dates import format_date, parse_date
 from tests.core.caching.building import HOSTILE, LINEAR, WALL, growth
 
 IN_2026 = 1_795_352_400.0
@@ -92,3 +92,8 @@ def test_reading_a_date_never_raises(value: bytes) -> None:
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
 def test_reading_a_date_takes_linear_time(make: Callable[[int], bytes]) -> None:
     assert growth(lambda value: parse_date(value, IN_2026), make) < LINEAR
+
+
+@given(st.integers(0, 253_402_300_799))
+def test_a_moment_is_written_in_the_form_to_generate(moment: int) -> None:
+    assert format_date(moment + 0.9).decode() == formatdate(moment, usegmt=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.caching.entry import pack
-from tests.core.caching.building import KEY, URL, stored
+from tests.core.caching.building import DATE, KEY, URL, stored
 
 PARTS = st.binary().filter(lambda part: b"\n" not in part)
 
@@ -33,6 +33,7 @@ def test_names_order_repeats_and_high_bytes_are_kept() -> None:
         (b"x-a", b"1"),
         (b"Cache-Control", b"max-age=1"),
         (b"X-B", b"\xff"),
+        (b"Date", DATE),  # when it came: it did not say when it was made (RFC 9110 6.6.1)
     ]
     assert entry.fields[b"x-b"] == b"\xe9, \xff"
 

@@ -182,6 +182,7 @@ def test_a_304_replaces_every_stored_field_but_the_length() -> None:
     assert sorted(later.headers) == sorted(
         block(
             'ETag: "a"\nContent-Length: 4\nContent-Type: c/d\nX-B: \xe9\nCache-Control: max-age=600\nx-a: 3\nX-C: \xff'
+            "\nDate: Sun, 06 Nov 1994 08:51:17 GMT"
         )
     )
     assert later.lifetime == 600
@@ -213,7 +214,7 @@ def test_a_field_of_the_connection_changes_no_stored_one() -> None:
 
 def test_a_304_brings_nothing_that_may_not_be_stored() -> None:
     later = updated(ENTRY, "Connection: X-Hop\nX-Hop: 1\nKeep-Alive: 1\nTransfer-Encoding: chunked\nSet-Cookie: a=b")
-    assert later.fields.keys() == {b"cache-control", b"etag", b"last-modified", b"x-a"}
+    assert later.fields.keys() == {b"cache-control", b"date", b"etag", b"last-modified", b"x-a"}
 
 
 def test_the_age_on_arrival_is_that_of_the_304() -> None:
@@ -303,7 +304,7 @@ def test_only_a_200_is_not_modified() -> None:
 
 def test_a_304_from_the_cache_carries_the_fields_that_a_304_carries() -> None:
     entry = stored('Cache-Control: max-age=60\nETag: "a"\nContent-Type: text/html\nVary: A\nContent-Length: 4')
-    assert not_modified_headers(entry) == block('Cache-Control: max-age=60\nETag: "a"\nVary: A')
+    assert not_modified_headers(entry) == block(f'Cache-Control: max-age=60\nETag: "a"\nVary: A\nDate: {DATE.decode()}')
 
 
 FIELDS = st.lists(

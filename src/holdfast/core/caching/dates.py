@@ -16,6 +16,7 @@ _MONTHS: Final = {
         (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"), 1
     )
 }
+_DAYS: Final = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _DAY: Final = rb"(?:mon|tue|wed|thu|fri|sat|sun)"
 _LONG_DAY: Final = rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
 _MONTH: Final = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
@@ -45,6 +46,20 @@ def parse_date(value: bytes | None, now: float) -> float | None:
     if match := re.fullmatch(_RFC850, text):
         return _recent(match, now)
     return None
+
+
+def format_date(moment: float) -> bytes:
+    """A wall time as an HTTP date, in the form that is to be generated."""
+    days, seconds = divmod(int(moment), 86400)
+    day = date.fromordinal(days + _EPOCH_DAY)
+    clock = (seconds // 3600, seconds // 60 % 60, seconds % 60)
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
+        _DAYS[day.weekday()],
+        day.day,
+        tuple(_MONTHS)[day.month - 1].title(),
+        day.year,
+        *clock,
+    )
 
 
 def _recent(match: re.Match[bytes], now: float) -> float | None:

@@ -55,7 +55,10 @@ class Entry:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Header fields as they came, but those that RFC 9111 3.1 does not store, and Age; a new list."""
+        """Header fields as they came, but those that RFC 9111 3.1 does not store, and Age; a new list.
+
+        A response that came without a Date has one here.
+        """
         parts = iter(self.head.split(b"\n"))
         return list(zip(parts, parts))  # noqa: B905  (an empty block is one part, and no field)
 

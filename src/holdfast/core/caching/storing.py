@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from holdfast.core.caching.dates import format_date
 from holdfast.core.caching.directives import ResponseDirectives
 from holdfast.core.caching.entry import Blob, Entry, Exchange, pack
 from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine, split_list
@@ -96,15 +97,17 @@ def make_entry(
     ``tags`` are those of the entry whose place it takes with the same body.
     """
     terms = ask.terms
-    fields = heeded(combine(headers), ask)
+    said = combine(headers)
+    fields = heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
     _, partition, url = split_key(key)
     set_cookie = not (policy.shared or is_nobodys(partition)) or policy.store_set_cookie
-    head = pack(
-        stored_headers(
-            headers, fields, directives, policy, set_cookie=set_cookie and b"set-cookie" not in terms.ignored
-        )
+    kept = stored_headers(
+        headers, fields, directives, policy, set_cookie=set_cookie and b"set-cookie" not in terms.ignored
     )
+    if b"date" not in said:  # RFC 9110 6.6.1
+        kept.append((b"Date", format_date(exchange.wall)))
+    head = pack(kept)
     if head is None:
         return None
     vary = vary_names(fields.get(b"vary"))
