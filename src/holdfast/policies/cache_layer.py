@@ -77,7 +77,10 @@ class CacheLayer(Generic[Q, R]):
         identity = self._identity
         if identity is None:
             identity = await self._identify()
-        key, url = self._key(ask, url, identity, options, rule)
+        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        if rule is not None:
+            url, partition = _divided(url, partition, ask, identity, rule)
+        key = primary_key(method, url, partition)
         shelf = self._shelf
         entries = None if shelf.lookup is None or shelf.owed else shelf.lookup(key)
         if entries is None:
@@ -117,17 +120,21 @@ class CacheLayer(Generic[Q, R]):
         What its caller asked about age is passed over. must-revalidate and no-cache of the answer are not: an error
         is what a cache without a connection has to give for those (RFC 9111 5.2.2.2, 5.2.2.4).
         """
+        method = request.method
         call: Call = request.extensions[CALL]
-        if request.method != "GET" and request.method != "HEAD":
+        if method != "GET" and method != "HEAD":
             return None
         url, options = target(str(request.url)), call.options
-        ask = read_ask(request.method, request.headers.raw)
+        ask = read_ask(method, request.headers.raw)
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if self._barred(request, call, ask.fields, url, rule) is not None or ask.directives.no_store:
             return None
         ask.directives = _OF_ANY_AGE
         identity = await self._shared.identify()
-        key, url = self._key(ask, url, identity, options, rule)
+        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        if rule is not None:
+            url, partition = _divided(url, partition, ask, identity, rule)
+        key = primary_key(method, url, partition)
         entries = await self._shelf.get(key, url)
         reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
         if not isinstance(reuse, Fresh):
@@ -163,14 +170,6 @@ class CacheLayer(Generic[Q, R]):
         if rule is not None or call.options is not DEFAULT_OPTIONS:
             ask = replace(ask, terms=_terms(call.options, rule))
         return Trip(request, call, ask, key, url, identity, self._shelf.mark)
-
-    def _key(self, ask: Ask, url: str, identity: Identity, options: Options, rule: CacheRule | None) -> tuple[str, str]:
-        """Under which key the answer is, and the URL in it."""
-        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
-        if rule is not None:
-            url = without_query(url, rule.ignore_query) if rule.ignore_query else url
-            partition = identity.divided(partition, ask.fields, rule.key_headers)
-        return primary_key(ask.method, url, partition), url
 
     async def _identify(self) -> Identity:
         identity = await self._shared.identify()
@@ -234,6 +233,12 @@ class CacheLayer(Generic[Q, R]):
     async def _around(self, request: Q, call: Call, why: Why, detail: str | None = None) -> R:
         response = await self._inner(request)
         return passed_on(response, call, self._counts, cache_status.forwarded(why, detail=detail), "bypass")
+
+
+def _divided(url: str, partition: str, ask: Ask, identity: Identity, rule: CacheRule) -> tuple[str, str]:
+    """URL and partition of the key, as a rule wants them."""
+    url = without_query(url, rule.ignore_query) if rule.ignore_query else url
+    return url, identity.divided(partition, ask.fields, rule.key_headers)
 
 
 def _asked(ask: Ask, option: str | Mapping[str, float]) -> Ask:
