@@ -107,7 +107,15 @@ class SQLiteStore:
 
     async def put(self, entry: Entry) -> None:
         """Store an entry, unless it was purged since it came, or a later answer is here."""
-        await self._threads.write(self._tables.store, entry)
+        if not isinstance(entry.body, bytes) or len(entry.body) <= BATCH_BYTES:
+            await self._threads.write(self._tables.store, entry)
+            return
+        writer = _Writer(self._threads, self._tables)  # a long transaction would be in everybody's way
+        try:
+            await writer.write(entry.body)
+            await writer.finish(entry)
+        finally:
+            await writer.discard()
 
     async def delete(self, key: str) -> None:
         """Remove all variants of ``key``."""

@@ -79,6 +79,7 @@ class Tables:
     def store(self, connection: sqlite3.Connection, entry: Entry) -> Entry | None:
         """Store an entry, and make room for it; as `find` gives it, or None where it is not wanted."""
         with transaction(connection):
+            self._stamp(connection)
             stored = self._place(connection, entry)
             self._make_room(connection)
         self.tidy(connection)
@@ -145,6 +146,7 @@ class Tables:
     def append(self, connection: sqlite3.Connection, long: int, size: int, content: bytes, hold: int) -> int:
         """Add pieces to a body of which ``size`` bytes are here; the hold on it, a new one in place of 0."""
         with transaction(connection):
+            self._stamp(connection)
             if not hold:
                 hold = self._hold(connection, long)
                 connection.execute("INSERT INTO loose VALUES (?, 0)", (long,))
@@ -163,6 +165,7 @@ class Tables:
             if not self._renew(connection, hold):
                 raise StoreError("the body was given up, because nothing was added to it for too long")
             self._add(connection, long, size, content)
+            self._stamp(connection)
             stored = self._place(connection, entry.with_body(Blob(size + len(content), _name(long))))
             connection.execute("DELETE FROM holds WHERE id = ?", (hold,))
             self._make_room(connection)
@@ -202,8 +205,9 @@ class Tables:
         """One step of what can wait: a part of a body that nobody wants any more, some space given back."""
         self._collect(connection)
         pages, free = number(connection, "page_count"), number(connection, "freelist_count")
-        if free and (pages > self._max_pages or free > max(_SLICE, pages // 5)):
-            connection.execute(f"PRAGMA incremental_vacuum({_SLICE})").fetchall()
+        surplus = max(pages - self._max_pages, free - max(_SLICE, pages // 5))
+        if free and surplus > 0:
+            connection.execute(f"PRAGMA incremental_vacuum({min(surplus, _SLICE)})").fetchall()
 
     # In a transaction of the caller's
 
@@ -308,9 +312,10 @@ class Tables:
         return removed
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        """Forget what was used longest ago until the rest fits."""
-        self._stamp(connection)
-        while (excess := self._excess(connection)) > 0:
+        """Forget what was used longest ago until the rest fits, with a little room for what comes next."""
+        if self._excess(connection, self._max_pages) <= 0:
+            return
+        while (excess := self._excess(connection, self._max_pages - self._max_pages // 64)) > 0:
             rows: list[tuple[int]] = []
             for row, size in connection.execute(f"SELECT id, bytes FROM entries ORDER BY used, id LIMIT {_SLICE}"):
                 if excess <= 0:
@@ -321,10 +326,10 @@ class Tables:
                 break  # what is left is held
             connection.executemany("DELETE FROM entries WHERE id = ?", rows)
 
-    def _excess(self, connection: sqlite3.Connection) -> int:
-        """Bytes by which the file's content is too large, without what will be collected anyway."""
+    def _excess(self, connection: sqlite3.Connection, pages: int) -> int:
+        """Bytes by which the content is more than ``pages``, without what will be collected anyway."""
         used = number(connection, "page_count") - number(connection, "freelist_count")
-        if used <= self._max_pages:
+        if used <= pages:
             return 0
         now = self._clock.wall()
         (pending,) = connection.execute(
@@ -332,7 +337,7 @@ class Tables:
             "(SELECT 1 FROM holds WHERE holds.long = loose.long AND until BETWEEN ? AND ?)",
             (now, now + LEASE),
         ).fetchone()
-        excess: int = (used - self._max_pages) * PAGE_BYTES - pending
+        excess: int = (used - pages) * PAGE_BYTES - pending
         return excess
 
     def _stamp(self, connection: sqlite3.Connection) -> None:
