@@ -221,6 +221,7 @@ class Call:
     reason: str | None = None
     fallback: str | None = None
     age: float | None = None  # seconds, of an answer from the cache
+    on_wait: Callable[[Call, str, float], None] | None = None  # told of (this call, place, seconds), if anybody listens
 
     def __init__(
         self,
@@ -246,6 +247,8 @@ class Call:
         """Add to the waits of a place, and have the circuit looked at again before the next send."""
         self.waits[place] = self.waits.get(place, 0.0) + seconds
         self.queued = True
+        if self.on_wait is not None:
+            self.on_wait(self, place, seconds)
 
     def record(self) -> dict[str, Any]:
         """What goes under ``response.extensions["holdfast"]``: plain data, keys are only ever added."""

@@ -5,7 +5,8 @@ the order of the calls' own steps. A record holds plain data and no secret: no h
 user information of a URL. Without listeners no record is made, and this module is not even imported.
 
 The records of one call share its ``call``, and come in this order, also when the call fails or is cancelled:
-`CallStarted`, any number of others, `CallEnded`.
+`CallStarted`, any number of others, `CallEnded`. Each hop of a redirect is a call. What is fetched in the background,
+after its caller has gone with a stale answer, has a ``call`` of its own, without those two.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "CircuitClosed",
     "CircuitHalfOpened",
     "CircuitOpened",
+    "CircuitRamping",
     "Event",
     "FellBack",
     "GaveUp",
@@ -43,13 +45,14 @@ __all__ = [
 Outcome: TypeAlias = Literal[
     "success",  # an answer below 400
     "http_error",  # an answer of 400 or above
-    "exception",
+    "exception",  # of the inner transport, of a hook, of ours that is no refusal
     "circuit_open",
     "rate_limited",
     "concurrency_full",
     "deadline",
     "offline",
     "closed",
+    "refused",  # by any other policy
     "cancelled",
     "fallback",
     "cache_hit",
@@ -93,6 +96,10 @@ class AttemptStarted(Event):
     number: int
     """From 1; a repeat is one above."""
 
+    method: str
+    url: str
+    """As `CallStarted.url`: of this attempt, which may go elsewhere."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(Event):
@@ -105,6 +112,9 @@ class AttemptEnded(Event):
     status: int | None
     error: str | None = None
     """Name of the exception's class; None after an answer."""
+
+    protocol: str | None = None
+    """Version of HTTP that the answer came in: 1.0, 1.1, 2 or 3; None if nothing says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +169,11 @@ class Refusal(Event):
 class CircuitOpened(Event):
     """A circuit opened, or opened again after a probe that failed."""
 
-    open_for: float
-    """Seconds until the first probe."""
+    open_for: float | None
+    """Seconds until the first probe; None where it was opened by hand, and stays so."""
 
     reason: str
-    """What opened it: consecutive, rate, slow, probe or forced."""
+    """What opened it: consecutive, rate, slow, probe, ramp or forced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +182,19 @@ class CircuitHalfOpened(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRamping(Event):
+    """A probe went well, and the server gets its load back step by step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitClosed(Event):
     """A circuit closed."""
 
     open_for: float
-    """Seconds since it opened."""
+    """Seconds since it opened; 0 where it was closed by hand and not open."""
+
+    forced: bool = False
+    """It was closed by hand, and stays so whatever comes (``force_closed``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,8 +286,12 @@ class WentOnline(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnded(Event):
-    """A call ended: its answer was handed to the caller, or its error was raised."""
+    """A call ended: its answer was handed to the caller, or its error was raised.
 
+    A body that is still on the wire is the caller's from here on.
+    """
+
+    method: str
     outcome: Outcome
     duration: float
     """Seconds, from `CallStarted`."""

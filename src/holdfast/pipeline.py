@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.offline import Switch
     from holdfast.policies.rate_limit import RateLimiter
+    from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Pipeline"]
 
@@ -68,8 +69,7 @@ class Pipeline:
     on the wire must end within the deadline too ("auto": all but event streams, upgrades and downloads of
     declared size over 256 KiB). ``max_body_bytes``: cap on a decoded body (None: none).
     ``hooks``: functions of (request, attempt) run on each attempt. ``listeners``: functions of one record, told at
-    once what happens (`holdfast.events`). Raises ValueError for settings that cannot work
-    together.
+    once what happens (`holdfast.events`). Raises ValueError for settings that cannot work together.
 
     >>> from holdfast import RateLimit
     >>> pipeline = Pipeline(retry=Retry(attempts=4), rate_limit=RateLimit(100, per=60.0, burst=10))
@@ -110,8 +110,8 @@ class Pipeline:
                 UserWarning,
                 stacklevel=2,
             )
-        self._emitter = _emitter(listeners, clock) if listeners else None
-        self._retries = None if retry is None else Retries(retry, budget, clock=clock, random=random)
+        self._emitter = emitter = _emitter(listeners, clock) if listeners else None
+        self._retries = None if retry is None else Retries(retry, budget, clock=clock, random=random, emitter=emitter)
         self._circuits = (
             None
             if breaker is None
@@ -120,29 +120,51 @@ class Pipeline:
                 clock=clock,
                 random=random,
                 attempt_timeout=attempt_timeout,
+                emitter=emitter,
             )
         )
         self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
         self._limiter = None if rate_limit is None else _limiter(rate_limit, clock)
-        self._caching = None if cache is None else _caching(cache, clock, deadline, signed=bool(hooks))
+        self._caching = None if cache is None else _caching(cache, clock, deadline, signed=bool(hooks), emitter=emitter)
         layers: list[Middleware | None] = [
             self._caching,
             self._retries,
+            None if emitter is None else _refusal_telemetry(emitter),
             self._circuits,
             self._concurrency,
             self._limiter,
-            AttemptTimeout(attempt_timeout, clock=clock, covers_body=deadline_covers_body),
+            AttemptTimeout(attempt_timeout, clock=clock, covers_body=deadline_covers_body, emitter=emitter),
             BodyBuffer(buffer_body, max_body_bytes),
             _attempt_hooks(hooks) if hooks else None,
         ]
         self._layers: tuple[Middleware, ...] = tuple(layer for layer in layers if layer is not None)
         self._clock = clock
-        self._entry = _Entry(clock, deadline, max_body_bytes, sends_again=retry is not None and retry.attempts > 1)
+        self._entry = _Entry(
+            clock,
+            deadline,
+            max_body_bytes,
+            sends_again=retry is not None and retry.attempts > 1,
+            telemetry=None if emitter is None else _call_telemetry(emitter),
+        )
 
     @classmethod
-    def of(cls, *middleware: Middleware, deadline: float | None = 30.0, clock: Clock = SystemClock()) -> Pipeline:
+    def of(
+        cls,
+        *middleware: Middleware,
+        listeners: Sequence[Listener] = (),
+        deadline: float | None = 30.0,
+        clock: Clock = SystemClock(),
+    ) -> Pipeline:
         """A pipeline of these layers in this order, outermost first, and of nothing else."""
-        pipeline = cls(retry=None, breaker=None, concurrency=None, deadline=deadline, attempt_timeout=None, clock=clock)
+        pipeline = cls(
+            retry=None,
+            breaker=None,
+            concurrency=None,
+            listeners=listeners,
+            deadline=deadline,
+            attempt_timeout=None,
+            clock=clock,
+        )
         pipeline._layers = middleware
         return pipeline
 
@@ -251,7 +273,16 @@ class Pipeline:
 class _Entry:
     """The outermost layer: makes the call's record, stamps its deadline, and hands the record back."""
 
-    def __init__(self, clock: Clock, deadline: float | None, max_body_bytes: int | None, *, sends_again: bool) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        deadline: float | None,
+        max_body_bytes: int | None,
+        *,
+        sends_again: bool,
+        telemetry: CallTelemetry | None,
+    ) -> None:
+        self._telemetry = telemetry
         self._clock = clock
         self._deadline = deadline
         self._max_body_bytes = max_body_bytes
@@ -260,7 +291,7 @@ class _Entry:
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
-        sends_again, leave = self._sends_again, owner.leave
+        sends_again, leave, telemetry = self._sends_again, owner.leave, self._telemetry
 
         async def handle(request: Q) -> R:
             if owner.closing:
@@ -275,6 +306,8 @@ class _Entry:
             call.sends_again = sends_again
             request.extensions = {**given, CALL: call}
             owner.running += 1
+            if telemetry is not None:
+                telemetry.started(call, request)
             try:
                 if call.deadline is not None and call.deadline <= now:
                     raise family.refusal(deadline_exceeded(call), request)
@@ -289,9 +322,13 @@ class _Entry:
                 leave(None, False)
                 request.extensions = _unstamped(given)
                 if not isinstance(error, Exception):
+                    if telemetry is not None:
+                        telemetry.ended(call, request.method, monotonic() - now, None, error)
                     raise
                 late = _late(error, call, monotonic(), family, request)
                 _attach(late or error, call, monotonic() - now)
+                if telemetry is not None:
+                    telemetry.ended(call, request.method, monotonic() - now, None, late or error)
                 if late is None:
                     raise
                 raise late from error
@@ -304,6 +341,8 @@ class _Entry:
             else:
                 request.extensions = given if DEADLINE not in given else _unstamped(given)
             response.extensions[OPTIONS] = call.record()
+            if telemetry is not None:
+                telemetry.ended(call, request.method, monotonic() - now, response, None)
             return response
 
         return handle
@@ -341,18 +380,30 @@ def _emitter(listeners: Sequence[Listener], clock: Clock) -> Emitter:
     return Emitter(listeners, clock)
 
 
+def _call_telemetry(emitter: Emitter) -> CallTelemetry:
+    from holdfast.policies.telemetry import CallTelemetry
+
+    return CallTelemetry(emitter)
+
+
+def _refusal_telemetry(emitter: Emitter) -> Middleware:
+    from holdfast.policies.telemetry import RefusalTelemetry
+
+    return RefusalTelemetry(emitter)
+
+
 def _attempt_hooks(hooks: Sequence[AttemptHook]) -> AttemptHooks:
     from holdfast.policies.attempt_hooks import AttemptHooks
 
     return AttemptHooks(hooks)
 
 
-def _caching(cache: Cache, clock: Clock, deadline: float | None, *, signed: bool) -> Caching:
+def _caching(cache: Cache, clock: Clock, deadline: float | None, *, signed: bool, emitter: Emitter | None) -> Caching:
     from holdfast.policies.cache import Caching
     from holdfast.stores.memory import MemoryStore
 
     store = MemoryStore() if cache.store is None else cache.store
-    return Caching(cache, store, clock=clock, deadline=deadline, signed=signed)
+    return Caching(cache, store, clock=clock, deadline=deadline, signed=signed, emitter=emitter)
 
 
 def _options(given: Mapping[str, Any], request: Q, family: Family[Q, R]) -> Options:

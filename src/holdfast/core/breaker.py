@@ -42,6 +42,7 @@ __all__ = [
     "CircuitBreaker",
     "Verdict",
     "admit",
+    "cause",
     "closed",
     "disabled",
     "forced_open",
@@ -159,6 +160,22 @@ def record(
             return _after_step(state, settings, permit, verdict, random)
         case Open() | ForcedOpen() | Disabled():
             return state
+
+
+def cause(before: State, settings: CircuitBreaker, now: float) -> str:
+    """What opened a circuit that was in the state ``before``: consecutive, rate, slow, probe, ramp or forced."""
+    match before:
+        case HalfOpen():
+            return "probe"
+        case Ramping():
+            return "ramp"
+        case Closed(tally=tally):
+            if settings.failures is not None and tally.run >= settings.failures:
+                return "consecutive"
+            slow = tally.slow is not None and _too_many(tally.slow, settings.slow_ratio, settings, now)
+            return "slow" if slow else "rate"
+        case Open() | ForcedOpen() | Disabled():
+            return "forced"
 
 
 def _opened(

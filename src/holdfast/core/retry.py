@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from holdfast.core.fault import Fault
 from holdfast.core.value import Value
@@ -130,7 +130,7 @@ def _untouched(status: int | None, fault: Fault | None) -> bool:
 class Again(Value):
     """Send again after ``wait`` seconds; ``source`` is "backoff", or "retry_after" where the server spoke."""
 
-    def __init__(self, wait: float, source: str) -> None:
+    def __init__(self, wait: float, source: Literal["backoff", "retry_after"]) -> None:
         self.wait: Final = wait
         self.source: Final = source
 

@@ -11,7 +11,7 @@ import random as random_module
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from cachetools import LRUCache
 
@@ -35,6 +35,9 @@ from holdfast.core.circuit import (
 from holdfast.core.retry_after import server_delay
 from holdfast.errors import CircuitOpen, HoldfastError, InvalidOption, Refused, ServerFault, StatusError
 from holdfast.policies._circuit import Circuit, copier, describe
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
 
 __all__ = ["Circuits", "TransitionListener"]
 
@@ -73,6 +76,7 @@ class Circuits:
         random: Callable[[], float] = random_module.random,
         attempt_timeout: float | None = None,
         on_transition: TransitionListener | None = None,
+        emitter: Emitter | None = None,
         max_keys: int = _MAX_KEYS,
     ) -> None:
         if settings.lease is None and attempt_timeout is not None:
@@ -81,6 +85,7 @@ class Circuits:
         self.clock = clock
         self._random = random
         self.on_transition = on_transition
+        self._emitter = emitter
         # A circuit in any other state than closed is not in the bounded registry, so it is never evicted.
         self._idle: LRUCache[str, Circuit] = LRUCache(max_keys)
         self._busy: dict[str, Circuit] = {}
@@ -220,6 +225,8 @@ class Circuits:
         elif isinstance(before, Closed):
             self._idle.pop(circuit.key, None)
             self._busy[circuit.key] = circuit
+        if self._emitter is not None:
+            self._emitter.circuit_moved(circuit.key, before, state, self.settings, now)
         if self.on_transition is not None:
             try:
                 self.on_transition(circuit.key, before.name, state.name, now)

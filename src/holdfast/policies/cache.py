@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.clock import Clock
@@ -21,6 +21,9 @@ from holdfast.policies.cache_state import Shared
 from holdfast.policies.cache_store import Shelf
 from holdfast.policies.coalesce import Flights
 from holdfast.stores.base import Measured, Store
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
 
 __all__ = ["Cache", "Caching"]
 
@@ -91,10 +94,19 @@ class Caching:
     ``deadline`` is in seconds, for each fetch in the background.
     """
 
-    def __init__(self, settings: Cache, store: Store, *, clock: Clock, deadline: float | None, signed: bool) -> None:
+    def __init__(
+        self,
+        settings: Cache,
+        store: Store,
+        *,
+        clock: Clock,
+        deadline: float | None,
+        signed: bool,
+        emitter: Emitter | None = None,
+    ) -> None:
         self.settings = settings
         self._store = store
-        shelf = Shelf(store, clock=clock, timeout=settings.store_timeout)
+        shelf = Shelf(store, clock=clock, timeout=settings.store_timeout, emitter=emitter)
         own = Identity.of(settings, settings.key or secrets.token_bytes(32))
         self._shared = Shared(
             policy=settings,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import anyio
 
@@ -17,6 +17,9 @@ from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import split_key
 from holdfast.core.caching.reach import EVERYTHING, Reach
 from holdfast.stores.base import KeepsSecret, Store, Streaming, SyncLookup
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
 
 __all__ = ["Shelf"]
 
@@ -44,8 +47,9 @@ class Shelf:
     Long bodies go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the store is ``streaming``.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, timeout: float) -> None:
+    def __init__(self, store: Store, *, clock: Clock, timeout: float, emitter: Emitter | None = None) -> None:
         self._store = store
+        self._emitter = emitter
         self.clock = clock
         self.timeout = timeout
         self._faults = 0
@@ -182,17 +186,18 @@ class Shelf:
         if self._faults >= _FAULTS and now < self._resting_until:
             return None
         seconds = self.timeout if limit is None else limit
-        problem = f"it took longer than {seconds:.3g} s"
+        kind, problem = "timeout", f"it took longer than {seconds:.3g} s"
         while self.orphans:
             await self.close(self.orphans.pop(), now + seconds)
         try:
             with self.clock.timeout_at(now + seconds):
                 result = await operation()
-                self._faults = 0
+                if self._faults:
+                    self._recovered()
                 return result
         except Exception as error:  # a store of somebody else's making: the call is protected from all of it
-            problem = f"{type(error).__name__}: {error}"
-        self.fault(problem)
+            kind, problem = type(error).__name__, f"{type(error).__name__}: {error}"
+        self.fault(problem, kind)
         return None
 
     async def close(self, something: Closing, until: float | None = None) -> None:
@@ -204,12 +209,25 @@ class Shelf:
             except Exception:
                 return  # as in `run`; what is left of it, the store removes in time
 
-    def fault(self, problem: str) -> None:
-        """Count a fault of the store."""
+    def _recovered(self) -> None:
+        degraded, self._faults = self._faults >= _FAULTS, 0
+        if degraded and self._emitter is not None:
+            from holdfast.events import StoreRecovered
+
+            self._emitter.emit(StoreRecovered(**self._emitter.at(""), store=type(self._store).__name__))
+
+    def fault(self, problem: str, kind: str = "fault") -> None:
+        """Count a fault of the store. ``problem`` is for the log; ``kind``, without what a store may quote, for all."""
         self._faults += 1
         self.fault_count += 1
         self._resting_until = self.clock.monotonic() + _REST
         if self._faults == _FAULTS:
+            if self._emitter is not None:
+                from holdfast.events import StoreDegraded
+
+                self._emitter.emit(
+                    StoreDegraded(**self._emitter.at(""), store=type(self._store).__name__, problem=kind)
+                )
             _logger.warning("the cache goes on without its store for %s s at a time: %s", _REST, problem)
 
 

@@ -14,7 +14,20 @@ from typing import Final, TypedDict
 
 from holdfast.call import Call
 from holdfast.clock import Clock
-from holdfast.events import Event, Listener
+from holdfast.core.breaker import cause
+from holdfast.core.breaker_settings import CircuitBreaker
+from holdfast.core.circuit import Closed, Disabled, ForcedOpen, HalfOpen, Open, Ramping, State
+from holdfast.core.retry import Again
+from holdfast.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    CircuitRamping,
+    Event,
+    GaveUp,
+    Listener,
+    Retried,
+)
 
 __all__ = ["About", "Emitter"]
 
@@ -52,6 +65,27 @@ class Emitter:
             except Exception:  # whoever listens: the call is protected from all of it
                 self._listeners = tuple(other for other in self._listeners if other is not listener)
                 _logger.exception("a listener raised and is not called again: %r", listener)
+
+    def retried(self, call: Call, number: int, reason: str, again: Again) -> None:
+        self.emit(Retried(**self.about(call), number=number, reason=reason, wait=again.wait, source=again.source))
+
+    def gave_up(self, call: Call, number: int, reason: str) -> None:
+        self.emit(GaveUp(**self.about(call), number=number, reason=reason))
+
+    def circuit_moved(self, key: str, before: State, state: State, settings: CircuitBreaker, now: float) -> None:
+        about = self.at(key)
+        match state:
+            case Open(until=until):
+                self.emit(CircuitOpened(**about, open_for=until - now, reason=cause(before, settings, now)))
+            case ForcedOpen():
+                self.emit(CircuitOpened(**about, open_for=None, reason="forced"))
+            case HalfOpen():
+                self.emit(CircuitHalfOpened(**about))
+            case Ramping():
+                self.emit(CircuitRamping(**about))
+            case Closed() | Disabled():
+                since = now if isinstance(before, Closed | Disabled) else before.opened_at
+                self.emit(CircuitClosed(**about, open_for=now - since, forced=isinstance(state, Disabled)))
 
     def about(self, call: Call) -> About:
         """The fields that every record of ``call`` has."""

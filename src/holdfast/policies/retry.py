@@ -27,6 +27,8 @@ from holdfast.errors import BodyDropped, Refused, ResponseRejected
 if TYPE_CHECKING:
     from tenacity import BaseRetrying, RetryCallState
 
+    from holdfast.policies.emitter import Emitter
+
 __all__ = ["Retries"]
 
 _DRAIN_BYTES = 64 * 1024
@@ -59,8 +61,15 @@ class Retries:
     """
 
     def __init__(
-        self, settings: Retry, budget: RetryBudget | None, *, clock: Clock, random: Callable[[], float]
+        self,
+        settings: Retry,
+        budget: RetryBudget | None,
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        emitter: Emitter | None = None,
     ) -> None:
+        self.emitter = emitter
         self.settings = settings
         self.clock = clock
         self.random = random
@@ -166,11 +175,17 @@ class _Retrying(Generic[Q, R]):
                 answer = self._decide(outcome, request, call, number, began)
                 if not isinstance(answer, Again):
                     call.reason = answer
+                    if answer is not None and shared.emitter is not None:
+                        shared.emitter.gave_up(call, number, answer)
                     return self._deliver(outcome, request, call)
+                if shared.emitter is not None:
+                    shared.emitter.retried(call, number, _failure(outcome), answer)
                 if outcome.response is not None:
                     await self._discard(outcome.response, request)
                 following = await self._again(answer.wait, request, call)
                 if following is None:  # we stopped ourselves: the last real outcome stands
+                    if shared.emitter is not None:
+                        shared.emitter.gave_up(call, number, call.reason or "refused")
                     return self._deliver(outcome, request, call)
                 if outcome.response is not None:
                     await outcome.response.aclose()
@@ -328,6 +343,14 @@ class _Retrying(Generic[Q, R]):
                 return False
             return True
         return False
+
+
+def _failure(outcome: _Outcome[R]) -> str:
+    """An outcome in a word, of low cardinality."""
+    if outcome.error is not None:
+        return type(outcome.error).__name__
+    assert outcome.response is not None, "an outcome is a response or an error"
+    return str(outcome.response.status_code)
 
 
 class _Dropped:

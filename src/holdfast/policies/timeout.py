@@ -7,13 +7,17 @@ for the deadline and never for the attempt's own timeout.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from holdfast._wire import Family, Handler, Q, R
+from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.buffering import Auto, is_stream, read_head
 from holdfast.errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
+    from holdfast.policies.telemetry import Note
 
 __all__ = ["TIMER_SLACK", "AttemptTimeout", "deadline_exceeded"]
 
@@ -34,13 +38,26 @@ class AttemptTimeout:
     family's ReadTimeout. Cancellation from outside passes through.
     """
 
-    def __init__(self, seconds: float | None, *, clock: Clock, covers_body: Auto = "auto") -> None:
+    def __init__(
+        self,
+        seconds: float | None,
+        *,
+        clock: Clock,
+        covers_body: Auto = "auto",
+        emitter: Emitter | None = None,
+    ) -> None:
         self._seconds = seconds
         self._clock = clock
         self._covers_body = covers_body
+        self._emitter = emitter
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         clock, monotonic, grace = self._clock, self._clock.monotonic, family.grace
+        note: Note = _note
+        if self._emitter is not None:
+            from holdfast.policies.telemetry import told_before, told_of
+
+            inner, note = told_before(inner, self._emitter), told_of(note, self._emitter)
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
@@ -49,12 +66,12 @@ class AttemptTimeout:
                 if call.recheck is not None:
                     call.recheck()
             begun = monotonic()
-            limit = self._limit(call, begun)
+            limit, number = self._limit(call, begun), 0
             try:
                 if limit is None:
-                    call.sends += 1
+                    call.sends = number = call.sends + 1
                     response = await inner(request)
-                    _note(call, begun, monotonic(), response.status_code)
+                    note(call, number, begun, monotonic(), response, None)
                     return response
                 if limit <= 0:
                     raise family.refusal(deadline_exceeded(call), request)
@@ -62,17 +79,18 @@ class AttemptTimeout:
                 given: dict[str, Any] | None = extensions.get("timeout")
                 narrowed = _narrowed(given, limit)
                 request.extensions = {**extensions, "timeout": narrowed}
-                call.sends += 1
+                call.sends = number = call.sends + 1
                 with clock.timeout_at(begun + limit + grace):
                     response = await inner(request)
-                    _note(call, begun, monotonic(), response.status_code)
+                    note(call, number, begun, monotonic(), response, None)
+                    number = 0
                     if self._leave_to_caller(response, request, call, family) and narrowed is not given:
                         narrowed.update(_UNLIMITED if given is None else given)
                     return response
                 raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
             except BaseException as error:
-                if call.sends > len(call.attempts):
-                    _note(call, begun, monotonic(), None, type(error).__name__)
+                if number:
+                    note(call, number, begun, monotonic(), None, error)
                 raise
 
         return handle
@@ -159,14 +177,16 @@ def _narrowed(timeouts: dict[str, Any] | None, limit: float) -> dict[str, Any]:
     }
 
 
-def _note(call: Call, begun: float, now: float, status: int | None, error: str | None = None) -> None:
+def _note(
+    call: Call, number: int, begun: float, now: float, response: ResponseLike | None, error: BaseException | None
+) -> None:
     call.attempts.append(
         {
-            "number": len(call.attempts) + 1,
+            "number": number,
             "started": begun - call.started,
             "duration": now - begun,
-            "status": status,
-            "error": error,
+            "status": None if response is None else response.status_code,
+            "error": None if error is None else type(error).__name__,
             "wait": call.retry_wait,
         }
     )
