@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike, ResponseLike, URLLike
-from holdfast.by_origin import origin_of
 from holdfast.call import CALL, Call, refusal_reason
 from holdfast.errors import (
     CircuitOpen,
@@ -162,11 +161,16 @@ def outcome_of(call: Call, response: ResponseLike | None, error: BaseException |
     if not isinstance(error, Exception):
         return "cancelled"
     if isinstance(error, Refused):
-        return next((word for kind, word in _REFUSALS if isinstance(error, kind)), "refused")
+        for kind, word in _REFUSALS:
+            if isinstance(error, kind):
+                return word
+        return "refused"
     return "exception"
 
 
 def shown(url: URLLike) -> str:
     """A URL without what may be secret in it: user information, query and fragment."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    port = "" if url.port is None else f":{url.port}"
     path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
-    return f"{origin_of(url)}{path}"
+    return f"{url.scheme}://{host}{port}{path}"
