@@ -9,12 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from holdfast._version import __version__
-
 if TYPE_CHECKING:
     from holdfast._history import Attempt as Attempt
     from holdfast._history import History as History
     from holdfast._history import history as history
+    from holdfast._version import __version__ as __version__
     from holdfast.core.breaker import CircuitBreaker as CircuitBreaker
     from holdfast.core.bucket import RateLimit as RateLimit
     from holdfast.core.budget import RetryBudget as RetryBudget
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from holdfast.stores.tiered import Tiered as Tiered
 
 _MODULES = {
+    "_version": ("__version__",),
     "_history": ("Attempt", "History", "history"),
     "core.breaker": ("CircuitBreaker",),
     "core.bucket": ("RateLimit",),
@@ -80,7 +80,7 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # PEP 562
+__all__ = [*_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # PEP 562
 
 
 def __getattr__(name: str) -> Any:

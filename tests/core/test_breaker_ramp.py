@@ -8,6 +8,7 @@ from holdfast.core.breaker import Verdict, record
 from holdfast.core.breaker_settings import CircuitBreaker, Outcome
 from holdfast.core.circuit import Closed, Open, Permit, Ramping
 from holdfast.core.ramp import Ramp, begin, fail, next_start, start, succeed
+from holdfast.core.value import replace
 
 FRESH = begin(2, 0.05, 0.0)
 
@@ -32,7 +33,7 @@ def test_each_good_round_doubles_the_limit() -> None:
     [(16, 8, 16, 15), (16, 8, 9, 8), (16, 8, 3, 8), (2, 1, 2, 1)],
 )
 def test_a_failure_above_what_was_sure_goes_back(limit: int, sure: int, level: int, lower: int) -> None:
-    ramp = FRESH.replace(limit=limit, sure=sure)
+    ramp = replace(FRESH, limit=limit, sure=sure)
     for _ in range(limit // 10 + 1):  # one in ten may be a stray
         assert ramp.limit == limit
         ramp = fail(ramp, level, ramp.number)
@@ -40,20 +41,20 @@ def test_a_failure_above_what_was_sure_goes_back(limit: int, sure: int, level: i
 
 
 def test_a_failed_round_halves_the_limit() -> None:
-    ramp = FRESH.replace(limit=8, sure=8)
+    ramp = replace(FRESH, limit=8, sure=8)
     for _ in range(4):
         ramp = fail(ramp, 8, ramp.number)
     assert (ramp.limit, ramp.sure) == (4, 4)
 
 
 def test_failures_of_an_overshoot_count_once() -> None:
-    ramp = FRESH.replace(limit=8, sure=4)
+    ramp = replace(FRESH, limit=8, sure=4)
     lower = fail(ramp, 6, ramp.number)
     assert fail(lower, 7, ramp.number) == lower
 
 
 def test_a_limit_that_was_too_much_is_tried_again_later_and_in_small_steps() -> None:
-    ramp = fail(FRESH.replace(limit=8, sure=4), 6, 0)
+    ramp = fail(replace(FRESH, limit=8, sure=4), 6, 0)
     calls = 0
     while ramp.limit == 5:
         ramp, calls = succeed(ramp, 0.05, ramp.limit, ramp.number), calls + 1
@@ -62,19 +63,19 @@ def test_a_limit_that_was_too_much_is_tried_again_later_and_in_small_steps() -> 
 
 
 def test_a_limit_that_callers_did_not_reach_is_not_known_to_hold() -> None:
-    ramp = FRESH.replace(limit=8, sure=4, step=8)
+    ramp = replace(FRESH, limit=8, sure=4, step=8)
     for _ in range(20):
         ramp = succeed(ramp, 0.05, 7, ramp.number)
     assert (ramp.limit, ramp.sure) == (8, 4)
 
 
 def test_one_good_round_beyond_a_limit_that_was_found_does_not_make_it_sure() -> None:
-    ramp = good(FRESH.replace(limit=9, sure=8, step=2), 9)
+    ramp = good(replace(FRESH, limit=9, sure=8, step=2), 9)
     assert (ramp.limit, ramp.sure) == (11, 8)
 
 
 def test_failures_that_go_on_take_a_limit_down_that_was_held_to_be_sure() -> None:
-    ramp, calls = FRESH.replace(limit=8, sure=8), 0
+    ramp, calls = replace(FRESH, limit=8, sure=8), 0
     while ramp.limit == 8:
         calls += 1
         ramp = fail(ramp, 8, ramp.number) if calls % 4 == 0 else succeed(ramp, 0.05, 8, ramp.number)
@@ -83,7 +84,7 @@ def test_failures_that_go_on_take_a_limit_down_that_was_held_to_be_sure() -> Non
 
 @pytest.mark.parametrize(("limit", "seconds", "gap"), [(2, 0.05, 0.0175), (8, 0.05, 0.004375), (2, 60.0, 0.025)])
 def test_starts_are_spread_over_a_calls_time(limit: int, seconds: float, gap: float) -> None:
-    ramp = start(FRESH.replace(limit=limit, seconds=seconds), 7.0)
+    ramp = start(replace(FRESH, limit=limit, seconds=seconds), 7.0)
     assert next_start(ramp) - 7.0 == pytest.approx(gap)
 
 
@@ -102,6 +103,6 @@ def test_the_ramp_ends_when_nobody_waits_or_its_time_is_over(waiting: int, later
 def test_a_run_of_failures_opens_again_for_as_long_as_before() -> None:
     settings = CircuitBreaker(ramp_failures=3)
     permit = Permit(3, 0, 0.0, 10.0, 1, 0)
-    state = Ramping(3, 0.0, 2, 0.0, FRESH.replace(run=2), (permit,), 1)
+    state = Ramping(3, 0.0, 2, 0.0, replace(FRESH, run=2), (permit,), 1)
     opened = record(state, settings, permit, Verdict(Outcome.FAILURE, 1.0), lambda: 0.5)
     assert opened == Open(4, 1.0, 11.0, 2)

@@ -35,7 +35,7 @@ from holdfast.core.circuit import (
     Wait,
 )
 from holdfast.core.ramp import begin, fail, next_start, start, succeed
-from holdfast.core.value import Value
+from holdfast.core.value import Value, replace
 from holdfast.core.window import OutcomeWindow
 
 __all__ = [
@@ -86,7 +86,7 @@ def _probe(state: HalfOpen, settings: CircuitBreaker, now: float) -> tuple[State
     if len(probes) >= settings.half_open_max:
         return state, Wait(_first_expiry(probes))
     permit = Permit(state.generation, state.issued, now, now + settings.lease_or_default, len(probes) + 1)
-    return state.replace(probes=(*probes, permit), issued=state.issued + 1), permit
+    return replace(state, probes=(*probes, permit), issued=state.issued + 1), permit
 
 
 def _climb(state: Ramping, settings: CircuitBreaker, now: float) -> tuple[State, Answer]:
@@ -97,7 +97,7 @@ def _climb(state: Ramping, settings: CircuitBreaker, now: float) -> tuple[State,
         return state, Wait(at)
     lease, ramp = settings.lease_or_default, state.ramp
     permit = Permit(state.generation, state.issued, now, now + lease, len(permits) + 1, ramp.number)
-    return state.replace(permits=(*permits, permit), issued=state.issued + 1, ramp=start(ramp, now)), permit
+    return replace(state, permits=(*permits, permit), issued=state.issued + 1, ramp=start(ramp, now)), permit
 
 
 def holds(state: State, permit: Permit) -> bool:
@@ -113,12 +113,12 @@ def holds(state: State, permit: Permit) -> bool:
 
 def renew(state: State, permit: Permit, settings: CircuitBreaker, now: float) -> State:
     """Let the lease of a held ``permit`` begin now: what it stood in our queues does not count."""
-    fresh = permit.replace(started=now, expires=now + settings.lease_or_default)
+    fresh = replace(permit, started=now, expires=now + settings.lease_or_default)
     match state:
         case HalfOpen():
-            return state.replace(probes=_replaced(state.probes, fresh))
+            return replace(state, probes=_replaced(state.probes, fresh))
         case Ramping():
-            return state.replace(permits=_replaced(state.permits, fresh))
+            return replace(state, permits=_replaced(state.permits, fresh))
         case _:
             return state
 
@@ -227,9 +227,9 @@ def _after_probe(
     if outcome is Outcome.CUT or (held and (outcome is Outcome.FAILURE or verdict.slow)):
         return _opened(state, state.openings + 1, settings, verdict, random)
     if not held or outcome not in (Outcome.SUCCESS, Outcome.HEAD):
-        return state.replace(probes=rest)
+        return replace(state, probes=rest)
     if state.successes + 1 < settings.close_after:
-        return state.replace(probes=rest, successes=state.successes + 1)
+        return replace(state, probes=rest, successes=state.successes + 1)
     if settings.ramp_from is None:
         return closed(settings, state.generation + 1)
     ramp = begin(settings.ramp_from, now - permit.started, now)
@@ -253,7 +253,7 @@ def _after_step(
                 return closed(settings, state.generation + 1)
         case Outcome.COMPLETED | Outcome.IGNORED:
             pass
-    return state.replace(permits=rest, ramp=ramp)
+    return replace(state, permits=rest, ramp=ramp)
 
 
 def _alive(permits: tuple[Permit, ...], now: float) -> tuple[Permit, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from holdfast.core.fault import Fault
+from holdfast.core.settings import Settings
 
 __all__ = ["FAILURE_STATUSES", "CircuitBreaker", "Outcome", "judge_fault", "judge_status"]
 
@@ -16,8 +17,7 @@ FAILURE_STATUSES = frozenset({500, 502, 503, 504, *range(520, 530)})
 _DEFAULT_LEASE = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitBreaker:
+class CircuitBreaker(Settings):
     """When a circuit opens, how long it stays open, and how it comes back. Times are seconds.
 
     It opens after ``failures`` in a row, or when ``failure_ratio`` of at least ``minimum_calls`` in the

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Literal
+
+from holdfast.core.settings import Settings
 
 __all__ = ["Bucket", "RateLimit"]
 
@@ -24,8 +26,7 @@ _RETURNS = 64
 """How many returns are remembered one by one, for the sake of tokens that are older or younger."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(Settings, kw_only=False):
     """At most ``limit`` requests in ``per`` seconds, of which ``burst`` may go at once after a pause.
 
     In any stretch of ``w`` seconds at most ``limit * w / per + burst`` requests are sent for each key.

@@ -6,15 +6,14 @@ retries in a sliding window are ``reserve + ratio * first attempts``, as in Fina
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from holdfast.core.settings import Settings
 
 __all__ = ["Budget", "RetryBudget"]
 
 _SLOTS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryBudget:
+class RetryBudget(Settings):
     """``ratio`` retries for each first attempt in the last ``window`` seconds, and ``reserve`` more.
 
     Defaults: 0.2 (Finagle, tower and Envoy allow 20 %), 10 in 10 s, so that a client with little traffic

@@ -10,8 +10,9 @@ from __future__ import annotations
 import random as global_random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from holdfast.core.settings import Settings
 
 __all__ = ["DecorrelatedJitter", "EqualJitter", "FullJitter", "Jitter", "ProportionalJitter"]
 
@@ -22,8 +23,7 @@ class RetryState(Protocol):
     attempt_number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Jitter(ABC):
+class Jitter(Settings, ABC):
     """``base`` seconds doubled with each attempt, up to ``cap`` seconds, and then spread."""
 
     base: float = 0.1
@@ -47,16 +47,12 @@ class Jitter(ABC):
 class FullJitter(Jitter):
     """Anything from 0 to the ceiling: spreads a crowd best. The same as ``tenacity.wait_random_exponential``."""
 
-    __slots__ = ()
-
     def seconds(self, attempt: int, previous: float, random: Callable[[], float]) -> float:
         return random() * self.ceiling(attempt)
 
 
 class EqualJitter(Jitter):
     """Half the ceiling, and up to as much again."""
-
-    __slots__ = ()
 
     def seconds(self, attempt: int, previous: float, random: Callable[[], float]) -> float:
         half = self.ceiling(attempt) / 2
@@ -66,8 +62,6 @@ class EqualJitter(Jitter):
 class DecorrelatedJitter(Jitter):
     """From ``base`` to three times the wait before, capped; each caller walks a way of its own."""
 
-    __slots__ = ()
-
     def seconds(self, attempt: int, previous: float, random: Callable[[], float]) -> float:
         top = 3 * max(previous, self.base)
         return min(self.cap, self.base + random() * (top - self.base))
@@ -75,8 +69,6 @@ class DecorrelatedJitter(Jitter):
 
 class ProportionalJitter(Jitter):
     """The ceiling, give or take 20 % (gRPC)."""
-
-    __slots__ = ()
 
     def seconds(self, attempt: int, previous: float, random: Callable[[], float]) -> float:
         return self.ceiling(attempt) * (0.8 + 0.4 * random())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from holdfast.core.value import Value
+from holdfast.core.value import Value, replace
 
 __all__ = ["Ramp", "begin", "fail", "next_start", "start", "succeed"]
 
@@ -76,7 +76,7 @@ def next_start(ramp: Ramp) -> float:
 
 
 def start(ramp: Ramp, now: float) -> Ramp:
-    return ramp.replace(started=now)
+    return replace(ramp, started=now)
 
 
 def succeed(ramp: Ramp, seconds: float, level: int, number: int) -> Ramp:
@@ -84,14 +84,14 @@ def succeed(ramp: Ramp, seconds: float, level: int, number: int) -> Ramp:
     most = max(ramp.most, level) if number == ramp.number else ramp.most
     calm = max(0, ramp.calm - 1)
     seconds = (ramp.seconds + seconds) / 2
-    return _judge_round(ramp.replace(good=ramp.good + 1, run=0, calm=calm, most=most, seconds=seconds))
+    return _judge_round(replace(ramp, good=ramp.good + 1, run=0, calm=calm, most=most, seconds=seconds))
 
 
 def fail(ramp: Ramp, level: int, number: int) -> Ramp:
     """A call failed that started in round ``number``, as one of ``level`` on the wire."""
     if number != ramp.number:  # part of an overshoot that was answered already
         return ramp
-    after = ramp.replace(bad=ramp.bad + 1, run=ramp.run + 1)
+    after = replace(ramp, bad=ramp.bad + 1, run=ramp.run + 1)
     if after.bad <= _TOLERANCE * after.limit:
         return _judge_round(after)
     if after.limit > after.sure:
@@ -129,7 +129,8 @@ def _next_round(
     calm: int | None = None,
     doubts: int = 0,
 ) -> Ramp:
-    return ramp.replace(
+    return replace(
+        ramp,
         limit=limit,
         sure=ramp.sure if sure is None else sure,
         step=ramp.step if step is None else step,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
 
 from holdfast.core.fault import Fault
+from holdfast.core.settings import Settings
 from holdfast.core.value import Value
 
 __all__ = ["Again", "GiveUp", "Retry", "Verdict", "judge", "plan"]
@@ -27,8 +28,7 @@ THROTTLED = frozenset({429, 503})
 _KEEPS_WORKING = 409  # Idempotency-Key draft: the first request is still being worked on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(Settings):
     """When to send again. ``attempts`` counts all of them: 3 is one and two more (as AWS's standard mode).
 
     ``wait`` and ``wait_throttled`` are tenacity strategies (or ours from `holdfast.core.jitter`); None means

@@ -7,12 +7,13 @@ handed straight to the first in line: a newcomer finds one only if nobody waits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 
 from holdfast._waiting import Line
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
+from holdfast.core.settings import Settings
 from holdfast.errors import ConcurrencyFull, DeadlineExceeded, Refused
 
 __all__ = ["Concurrency", "ConcurrencyLimit"]
@@ -22,8 +23,7 @@ _KEYS = 1024
 """How many idle keys are remembered; those with a permit in use or a caller in line are never forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConcurrencyLimit:
+class ConcurrencyLimit(Settings, kw_only=False):
     """At most ``limit`` requests at a time for each key (origin), and at most ``total`` over all keys.
 
     The limit is that of the pool below (default: 100 connections), so that callers queue here, in order and
