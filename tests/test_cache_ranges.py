@@ -10,9 +10,10 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import Cache, MemoryStore
+from holdfast import Cache, MemoryStore, Pipeline
 from holdfast.testing import Fails, Reply
 from tests.cache_origin import answer, status_of, told
+from tests.cache_stores import Remote
 from tests.scripting import URL, Stage, stage
 from tests.support import FamilyModules
 
@@ -169,6 +170,36 @@ async def test_an_origin_in_trouble_leaves_the_stored_answer(family: FamilyModul
         assert [(await get(on, "0-1")).status_code for _ in range(3)] == [503, 416, 206]
 
 
+async def test_a_part_of_a_stale_answer_is_given_while_the_whole_is_refreshed(family: FamilyModules) -> None:
+    file = File(headers={"Cache-Control": "max-age=60, stale-while-revalidate=60"})
+    async with stage(family, file, **CACHED) as on:
+        await get(on)
+        await on.clock.sleep(61)
+        file.body, file.etag = b"abcdefghij", '"2"'
+        stale = await get(on, "2-4")
+        assert (stale.status_code, stale.content) == (206, b"234")
+        await on.clock.sleep(1)
+        assert (await get(on)).content == b"abcdefghij"
+        assert file.asked == ["", ""]
+
+
+async def test_a_part_stands_in_for_an_error_and_while_offline(family: FamilyModules) -> None:
+    part = answer(b"23456", 206, ETag='"1"', Content_Range="bytes 2-6/10")
+    script = [part, answer(b"", 503), answer(b"", 503)]
+    async with stage(family, script, retry=None, cache=Cache(stale_if_error=3600)) as on:
+        await get(on, "2-6")
+        await on.clock.sleep(61)
+        instead = await get(on, "3-4")
+        assert (instead.status_code, instead.content) == (206, b"34")
+        assert (await get(on, "3-7")).status_code == 503
+        on.pipeline.offline()
+        stored = await get(on, "5-6")
+        assert (stored.status_code, stored.content, stored.headers["content-range"]) == (206, b"56", "bytes 5-6/10")
+        for wanted in ("", "5-7"):
+            with pytest.raises(family.holdfast.Offline):
+                await get(on, wanted)
+
+
 # From parts
 
 
@@ -222,13 +253,18 @@ async def test_parts_that_are_everything_answer_a_plain_get(family: FamilyModule
         assert len(on.script.sent) == 3
 
 
-async def test_parts_fetched_at_once_are_all_kept(family: FamilyModules) -> None:
+@pytest.mark.parametrize("slow", [False, True], ids=["memory", "a store that has to be waited for"])
+async def test_parts_fetched_at_once_are_all_kept(family: FamilyModules, slow: bool) -> None:
     file = File(delay=1.0)
-    async with stage(family, file, **CACHED) as on:
+
+    def pipeline(clock: Any) -> Pipeline:
+        return Pipeline(cache=Cache(store=Remote(clock) if slow else None), clock=clock)
+
+    async with stage(family, file, pipeline=pipeline) as on:
         async with anyio.create_task_group() as tasks:
             for wanted in ("0-2", "3-5", "6-9"):
                 tasks.start_soon(get, on, wanted)
-        assert on.times == [0.0, 0.0, 0.0]  # nobody waited for another
+        assert len(set(on.times)) == 1  # nobody waited for another
         assert (await get(on)).content == TEN
         assert len(on.script.sent) == 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeAlias, runtime_checkable
+from typing import Generic, Protocol, TypeAlias, runtime_checkable
 
 import anyio
 
@@ -15,7 +15,7 @@ from holdfast.core.caching.entry import Entry, Exchange
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
-from holdfast.core.caching.parts import PARTIAL, Completed, completing, cut_off, joined, judge_part, judge_rest
+from holdfast.core.caching.parts import PARTIAL, Completed, completing, cut_off, judge_part, judge_rest
 from holdfast.core.caching.ranges import Span
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Complete, Fresh, Miss, Validate, Why, decide
@@ -35,7 +35,7 @@ from holdfast.core.caching.validation import (
 from holdfast.errors import DeadlineExceeded, Refused
 from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
-from holdfast.policies.cache_ranges import filled, in_memory
+from holdfast.policies.cache_ranges import Parts, filled
 from holdfast.policies.cache_stale import in_place_of, trouble_of
 from holdfast.policies.cache_state import Shared, answered, passed_on
 from holdfast.policies.coalesce import Flight
@@ -45,9 +45,6 @@ __all__ = ["Fetches", "Trip", "close", "endless"]
 
 Lacking: TypeAlias = Miss | Validate | Complete
 """Why what is stored is no answer."""
-
-
-_LONGEST_PART: Final = 8 * 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +72,7 @@ class Fetches(Generic[Q, R]):
         self._shelf = shared.shelf
         # Bytes of a body that are held at once while it comes.
         self._memory = self._policy.max_entry_bytes if shared.shelf.streaming is None else shared.spill_bytes
-        # Parts are put together in memory, wherever they are kept.
-        self._joinable = min(self._policy.max_entry_bytes, _LONGEST_PART)
+        self._parts = Parts(shared.shelf, family, self._policy.max_entry_bytes)
         self._flights = shared.flights
         self._clock = shared.clock
         self._monotonic = shared.clock.monotonic
@@ -363,7 +359,7 @@ class Fetches(Generic[Q, R]):
         async def torn(kept: bytes | Spool, size: int) -> None:
             part = cut_off(entry, size, length)
             if part is not None:
-                await self._store_torn(trip, part, kept)
+                self._counts.stored += await self._parts.keep_torn(trip.request, trip.url, part, kept, size, trip.mark)
 
         def cut() -> None:
             if handed_over:  # before that, how the call ends says what becomes of those who wait
@@ -377,8 +373,8 @@ class Fetches(Generic[Q, R]):
         recording = Recording(
             inside,
             self._shelf,
-            memory=self._memory if entry.status != PARTIAL else self._joinable,
-            limit=self._policy.max_entry_bytes if entry.status != PARTIAL else self._joinable,
+            memory=self._parts.limit if entry.status == PARTIAL else self._memory,
+            limit=self._parts.limit if entry.status == PARTIAL else self._policy.max_entry_bytes,
             length=length,
             whole=whole,
             torn=torn,
@@ -399,8 +395,10 @@ class Fetches(Generic[Q, R]):
     async def _store(self, trip: Trip[Q], entry: Entry, flight: Flight | None, *, joining: bool = True) -> bool:
         """True if it was stored; a part is first joined to what there is, unless it has come from there."""
         try:
-            kept = await self._joined(trip, entry) if joining and entry.status == PARTIAL else entry
-            stored = kept is not None and await self._shelf.put(kept, trip.mark)
+            if joining and entry.status == PARTIAL:
+                stored = await self._parts.join(trip.request, trip.url, entry, trip.mark)
+            else:
+                stored = await self._shelf.put(entry, trip.mark)
         finally:
             # Also if the store is full or down: the answer is whole, and those who wait asked before it came.
             self._flights.land(trip.key, flight, entry)
@@ -415,29 +413,6 @@ class Fetches(Generic[Q, R]):
             self._flights.land(trip.key, flight, stored)  # without it, those who wait go their own way
         self._counts.stored += stored is not None
         return stored is not None
-
-    async def _store_torn(self, trip: Trip[Q], part: Entry, kept: bytes | Spool) -> None:
-        """Keep what came of an answer that broke off, so that the next call asks for the rest only."""
-        beside = await self._beside(trip, part)
-        if beside is not None and beside.status != PARTIAL:
-            return  # a whole answer, if a stale one, is of more use than a part
-        if isinstance(kept, bytes):
-            await self._store(trip, part.with_body(kept), None)
-        else:
-            await self._store_spooled(trip, part, kept, None)
-
-    async def _joined(self, trip: Trip[Q], part: Entry) -> Entry | None:
-        """A part together with what is stored of the same answer by now: another call may have got some, too."""
-        beside = await self._beside(trip, part)
-        if beside is not None and beside.status == PARTIAL and beside.size <= self._joinable:
-            beside = await in_memory(self._shelf, self._family, trip.request, beside)
-        return joined(beside, part, self._joinable)
-
-    async def _beside(self, trip: Trip[Q], part: Entry) -> Entry | None:
-        """The entry whose place ``part`` would take."""
-        stored = await self._shelf.get(trip.key, trip.url)
-        same = (part.vary, part.variant)
-        return next((entry for entry in stored if (entry.vary, entry.variant) == same), None)
 
     async def _send(self, request: Q, call: Call) -> tuple[R, Exchange]:
         began, earlier = self._monotonic(), len(call.attempts)

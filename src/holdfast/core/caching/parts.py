@@ -167,7 +167,7 @@ def joined(stored: Entry | None, part: Entry, limit: int) -> Entry | None:
         return None
     new, length = told
     span, content = new[0]
-    if stored is None or not _same_bytes(stored, part, length):
+    if stored is None or not same_bytes(stored, part) or _length(stored) != length:
         if stored is not None and not _supersedes(part, stored):
             return None
         return _assemble(part, part.headers, new, length)
@@ -178,6 +178,12 @@ def joined(stored: Entry | None, part: Entry, limit: int) -> Entry | None:
         return _with_headers(newer, stored, headers, older.tags)
     pieces = _bounded(_merged_pieces(held[0], span, content), span, limit)
     return _assemble(newer, headers, pieces or new, length, older.tags)
+
+
+def same_bytes(one: Entry, other: Entry) -> bool:
+    """Whether both are of one representation (RFC 9110 8.8.1)."""
+    validator = strong_validator(one.fields, one.wall)
+    return validator is not None and validator == strong_validator(other.fields, other.wall)
 
 
 def missing(entry: Entry) -> Span | None:
@@ -268,15 +274,12 @@ def _pieces(entry: Entry) -> tuple[list[_Piece], int] | None:
     return pieces, told[1]
 
 
-def _same_bytes(stored: Entry, part: Entry, length: int) -> bool:
-    """Whether both hold bytes of one representation (RFC 9110 8.8.1)."""
-    validator = strong_validator(part.fields, part.wall)
-    if validator is None or validator != strong_validator(stored.fields, stored.wall):
-        return False
-    if stored.status == PARTIAL:
-        told = _spans(stored)
-        return told is not None and told[1] == length
-    return stored.status == 200 and stored.size == length
+def _length(entry: Entry) -> int | None:
+    """Bytes of the whole."""
+    if entry.status != PARTIAL:
+        return entry.size if entry.status == 200 else None
+    told = _spans(entry)
+    return None if told is None else told[1]
 
 
 def _supersedes(part: Entry, stored: Entry) -> bool:
