@@ -578,3 +578,22 @@ async def test_another_part_joins_one_that_the_store_keeps_apart(family: FamilyM
         await at.on.client.get(URL, headers={"Range": "bytes=4800-7999"})
         assert await at.sent_after(family) == "cache"
         assert len(at.on.script.sent) == 2
+
+
+async def test_a_304_keeps_a_long_part_where_it_is(family: FamilyModules, tmp_path: Path) -> None:
+    def far_side(number: int, request: Any) -> Reply:
+        if number == 1:
+            return replace(long_answer(length=len(LONG), then=Fails("ReadError")), body=CHUNKS[:12])
+        return Reply(304, headers={"Cache-Control": "max-age=60", "ETag": '"1"'})
+
+    async with scene(family, tmp_path, far_side) as at:
+        with pytest.raises(family.http.ReadError):
+            await at.on.client.get(URL)
+        await at.on.clock.sleep(61)
+        sources: list[str | None] = []
+        for _ in range(2):
+            part = await at.on.client.get(URL, headers={"Range": "bytes=1000-1099"})
+            assert (part.status_code, part.content) == (206, LONG[1000:1100])
+            sources.append(told(part)[0])
+        assert sources == ["revalidated", "cache"]
+        assert (at.store.bodies, len(at.on.script.sent)) == ([LONG[:4800]], 2)

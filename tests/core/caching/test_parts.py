@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.parts import (
+    WHOLE,
     Completed,
     Cut,
     OutOfRange,
-    Whole,
     completing,
     cut_off,
     joined,
@@ -78,7 +78,7 @@ def lines(entry: Entry, name: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("request_headers", "answer"),
     [
-        ("", Whole()),
+        ("", WHOLE),
         ("Range: bytes=0-4", Cut(Span(0, 5), 10, 0)),
         ("Range: bytes=-4", Cut(Span(6, 10), 10, 6)),
         ("Range: bytes=0-", Cut(Span(0, 10), 10, 0)),
@@ -88,11 +88,11 @@ def lines(entry: Entry, name: bytes) -> list[bytes]:
         ("Range: bytes=0-1,5-6", None),
         ("Range: items=0-1", None),
         ("Range: bytes=x", None),
-        ('If-Range: "a"', Whole()),
+        ('If-Range: "a"', WHOLE),
         ('Range: bytes=0-4\nIf-Range: "a"', Cut(Span(0, 5), 10, 0)),
-        ('Range: bytes=0-4\nIf-Range: "b"', Whole()),
-        ('Range: bytes=99-\nIf-Range: "b"', Whole()),
-        ('Range: bytes=0-4\nIf-Range: W/"a"', Whole()),
+        ('Range: bytes=0-4\nIf-Range: "b"', WHOLE),
+        ('Range: bytes=99-\nIf-Range: "b"', WHOLE),
+        ('Range: bytes=0-4\nIf-Range: W/"a"', WHOLE),
     ],
 )
 def test_what_a_whole_answer_is_good_for(request_headers: str, answer: object) -> None:
@@ -110,7 +110,7 @@ def test_what_a_whole_answer_is_good_for(request_headers: str, answer: object) -
     ids=["404", "empty", "encoded", "encoded and weak"],
 )
 def test_a_range_of_what_has_none_is_all_of_it(entry: Entry) -> None:
-    assert portion(ask("Range: bytes=0-4"), entry) == Whole()
+    assert portion(ask("Range: bytes=0-4"), entry) == WHOLE
 
 
 @pytest.mark.parametrize("fields", [FRESH, FRESH + 'ETag: W/"a"', STRONG + "Content-Encoding: gzip"])
@@ -119,7 +119,7 @@ def test_a_range_is_cut_from_bytes_that_stay(fields: str) -> None:
 
 
 def test_head_has_no_range() -> None:
-    assert portion(ask("Range: bytes=0-4", "HEAD"), stored(STRONG, body=TEN)) == Whole()
+    assert portion(ask("Range: bytes=0-4", "HEAD"), stored(STRONG, body=TEN)) == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_parts_that_are_everything_are_a_whole(parts: list[tuple[int, int]]) -> 
     entry = kept(*(part(*one) for one in parts))
     assert (entry.status, entry.body) == (200, TEN)
     assert (lines(entry, b"content-length"), lines(entry, b"content-range")) == ([b"10"], [])
-    assert portion(ask(), entry) == Whole()
+    assert portion(ask(), entry) == WHOLE
 
 
 @given(st.lists(st.tuples(st.integers(0, 29), st.integers(1, 30)), min_size=1, max_size=12), st.data())

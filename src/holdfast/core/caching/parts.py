@@ -6,8 +6,8 @@ its body is their bytes, one after the other. It stands where the whole would st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeAlias
 
 from holdfast.core.caching.entry import Entry, Exchange, pack
 from holdfast.core.caching.fields import Headers, combine, delta_seconds
@@ -37,8 +37,7 @@ _OF_THE_MESSAGE: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """The answer is the ``size`` bytes that were missing, behind the first ``before`` of those that are stored.
 
     The last ``after`` of them follow. ``headers`` are those of the whole, a 200.
@@ -50,13 +49,13 @@ class Completed:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
 class Whole:
     """All of it, as if no range had been asked for."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+
+class Cut(NamedTuple):
     """The bytes of ``span``, of ``length`` in all; in the stored body they begin at ``offset``."""
 
     span: Span
@@ -64,14 +63,14 @@ class Cut:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfRange:
+class OutOfRange(NamedTuple):
     """A 416: of ``length`` bytes there are none that were asked for."""
 
     length: int
 
 
 Portion: TypeAlias = Whole | Cut | OutOfRange
+WHOLE: Final = Whole()
 
 
 def portion(ask: Ask, entry: Entry) -> Portion | None:
@@ -83,16 +82,16 @@ def portion(ask: Ask, entry: Entry) -> Portion | None:
     if entry.status == PARTIAL:
         return None if value is None else _of_pieces(ask, value, entry)
     if value is None or entry.status != 200 or not entry.size:
-        return Whole()
+        return WHOLE
     wanted = read_range(value)
     if wanted is None:
         return None
     fields = entry.fields
     if not _if_range(ask, entry):
-        return Whole()
+        return WHOLE
     if b"content-encoding" in fields and strong_validator(fields, entry.wall) is None:
         # Encoded for this one answer: the bytes are not the same twice, and a slice of them can not be decoded.
-        return Whole()
+        return WHOLE
     match satisfied(wanted, entry.size):
         case []:
             return OutOfRange(entry.size)
