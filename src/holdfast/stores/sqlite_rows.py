@@ -110,7 +110,8 @@ class Tables:
         self.purge(connection, "prefix", "")
         while self._collect(connection):
             pass
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        while number(connection, "freelist_count"):  # in steps, so that others get their turn
+            connection.execute(f"PRAGMA incremental_vacuum({_SLICE})").fetchall()
 
     def secret(self, connection: sqlite3.Connection) -> bytes:
         query = "SELECT value FROM facts WHERE name = 'secret' AND length(value) = 32 AND typeof(value) = 'blob'"
