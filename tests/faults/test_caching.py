@@ -5,7 +5,6 @@ Here is what depends on the wire; tests/test_cache_safety.py has the rest in vir
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -14,23 +13,13 @@ import pytest
 from holdfast import Cache
 from holdfast.testing.faulty import Answer, Behaviour, Echo, FaultyServer, HalfBody, Raw, Received
 from tests.conformance.clocks import HandClock
-from tests.faults.wire import outcome, surviving
+from tests.faults.wire import HALF_READ, outcome, surviving
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # As in test_protocol.py: the libraries' own generators of a body that nobody reads to its end.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 MINUTE = ("cache-control", "max-age=60")
 ALONE: dict[str, Any] = {"retry": None, "breaker": None}
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 def row(id: str, *values: Any) -> Any:

@@ -20,14 +20,10 @@ import pytest
 from holdfast import Cache
 from holdfast.stores.sqlite import SQLiteStore
 from holdfast.testing.faulty import Answer, FaultyServer, HalfBody, Stream
-from tests.faults.wire import STALL, stopwatch, surviving
+from tests.faults.wire import HALF_READ, STALL, stopwatch, surviving
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # The libraries leave generators of their own behind an abandoned body, and trio warns of that.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
 FRESH = (("Cache-Control", "max-age=600"),)

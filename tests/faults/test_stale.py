@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,12 @@ from holdfast import Cache, Pipeline, SQLiteStore
 from holdfast.testing.faulty import Answer, Close, FaultyServer, HalfBody, Held, Never, Reset
 from holdfast.testing.faulty.exchange import Behaviour
 from tests.faults.lifetime import AheadClock, life, of_row, until
-from tests.faults.wire import TRUSTS_NOBODY, running_tasks
+from tests.faults.wire import HALF_READ, TRUSTS_NOBODY, running_tasks
 from tests.support import FamilyModules
 
-pytestmark = [
-    pytest.mark.anyio,
-    # On trio, which tells of it, httpcore leaves the generators of a body that it stopped reading half-way to the
-    # collector. So it does without us; ours are still an error.
-    pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, HALF_READ]
 IF_ERROR = (("cache-control", "max-age=60, stale-if-error=600"),)
 WHILE = (("cache-control", "max-age=60, stale-while-revalidate=600"), ("etag", '"a"'))
-
-
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as server:
-        yield server
 
 
 def told(response: Any) -> tuple[str | None, str | None]:
