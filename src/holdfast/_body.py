@@ -95,11 +95,12 @@ class Body:
         """
         if self._rest is None:
             return
-        chunks, size = list(self._chunks), 0
-        if self._reading is None:
-            self._reading = self._rest.__aiter__()
+        chunks, size = [*self._chunks], 0
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = self._rest.__aiter__()
         try:
-            async for chunk in self._reading if self.guard is None else self:
+            async for chunk in reading if self.guard is None else self:
                 chunks.append(chunk)
                 size += len(chunk)
                 if (limit is not None and size > limit) or (wanted is not None and not wanted()):
@@ -110,9 +111,9 @@ class Body:
             if not self.in_memory:  # a guarded read has ended it already
                 await self._end(error)
             raise
-        self._chunks = iter(chunks)
         if self._complete:
-            await self._end(None)
+            await self.aclose()
+        self._chunks = iter(chunks)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -149,7 +150,7 @@ class Body:
             return
         self._rest = self._reading = None
         try:
-            await rest.aclose()
+            await rest.aclose()  # nothing to wait for: no shield, which costs more than the call
         finally:
             self._tell(None)
 
@@ -158,20 +159,17 @@ class Body:
         reading, self._reading = self._reading, None
         assert rest is not None, "a body ends once"
         try:
-            if self._complete:
-                await rest.aclose()  # nothing to wait for: no shield, which costs more than the call
-            else:
-                with anyio.CancelScope(shield=True):
-                    if isinstance(reading, AsyncGenerator):  # trio warns of one that is left to the collector
-                        await reading.aclose()
-                    await rest.aclose()
+            with anyio.CancelScope(shield=True):
+                if isinstance(reading, AsyncGenerator):  # trio warns of one that is left to the collector
+                    await reading.aclose()
+                await rest.aclose()
         finally:
             self._tell(error)
 
     def _tell(self, error: BaseException | None) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
+        for watcher in self._watchers:
             watcher(error, self._complete)
+        self._watchers.clear()
 
     def __del__(self) -> None:
         rest = self._rest

@@ -34,7 +34,7 @@ class Door:
 
     def leave(self, error: BaseException | None, complete: bool) -> None:
         self.running -= 1
-        if self.running == 0 and len(self._last):
+        if self.closing and self.running == 0:
             self._last.admit(len(self._last))
 
     def start(self, work: Work, lost: Callable[[], None]) -> bool:

@@ -206,23 +206,6 @@ class Call:
     ``queued`` is set by whoever made the call wait; the innermost layer then asks ``recheck`` before it sends.
     """
 
-    # There is one for each call: what it begins with stands in the class, and only what differs is stored.
-    sends_again = False  # the pipeline retries
-    single = False  # a layer above sends again already, so this one does not
-    sends = 0
-    id: str | None = None  # for those who listen; given with the first record
-    queued = False
-    recheck: Recheck | None = None
-    full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it
-    retry_wait = 0.0
-    source: str | None = "origin"
-    cache: str | None = None
-    cache_status: dict[str, bool | int | str] | None = None
-    reason: str | None = None
-    fallback: str | None = None
-    age: float | None = None  # seconds, of an answer from the cache
-    on_wait: Callable[[Call, str, float], None] | None = None  # told of (this call, place, seconds), if anybody listens
-
     def __init__(
         self,
         options: Options,
@@ -242,6 +225,22 @@ class Call:
         self.given: dict[str, Any] = {} if given is None else given  # the request's extensions as they came
         self.attempts: list[dict[str, Any]] = []
         self.waits: dict[str, float] = {}
+        self.sends_again = False  # the pipeline retries
+        self.single = False  # a layer above sends again already, so this one does not
+        self.sends = 0
+        self.id: str | None = None  # for those who listen; given with the first record
+        # told of (this call, place, seconds), if anybody listens
+        self.on_wait: Callable[[Call, str, float], None] | None = None
+        self.queued = False
+        self.recheck: Recheck | None = None
+        self.full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it
+        self.retry_wait = 0.0
+        self.source: str | None = "origin"
+        self.cache: str | None = None
+        self.cache_status: dict[str, bool | int | str] | None = None
+        self.reason: str | None = None
+        self.fallback: str | None = None
+        self.age: float | None = None  # seconds, of an answer from the cache
 
     def waited(self, place: str, seconds: float) -> None:
         """Add to the waits of a place, and have the circuit looked at again before the next send."""

@@ -8,7 +8,7 @@ wall clock can be set back.
 from __future__ import annotations
 
 import asyncio
-import sys
+import functools
 import time
 from types import TracebackType
 from typing import Protocol
@@ -65,6 +65,17 @@ class SystemClock:
         await anyio.sleep(max(0.0, seconds))
 
     def timeout_at(self, deadline: float) -> TimeLimit:
-        # asyncio's loops count like time.monotonic(), unless they are made for tests; trio's from a point of their own.
-        now = anyio.current_time() if "trio" in sys.modules else asyncio.get_running_loop().time()  # 1 us, or 0.1
-        return anyio.CancelScope(deadline=deadline - time.monotonic() + now)
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        if task is None:  # trio, perhaps as a guest of asyncio
+            return anyio.CancelScope(deadline=deadline - time.monotonic() + anyio.current_time())
+        # Loops count like time.monotonic(), unless they are made for tests.
+        return _asyncio_scope()(deadline=deadline - time.monotonic() + task.get_loop().time())
+
+
+@functools.cache
+def _asyncio_scope() -> type[anyio.CancelScope]:
+    """What ``anyio.CancelScope`` makes here: asked once, because finding out costs half as much as the scope itself."""
+    return type(anyio.CancelScope())

@@ -1,7 +1,7 @@
 """The layers in their order, and the state that they share.
 
 Outermost first: call record and deadline > cache with single flight > retry with budget > circuit breaker >
-concurrency limit > rate limit > attempt timeout > body buffer > attempt hooks > inner transport. The reasons
+concurrency limit > rate limit > attempt (timeout and body buffer) > attempt hooks > inner transport. The reasons
 for this order are in ``docs/architecture.md``.
 """
 
@@ -33,11 +33,10 @@ from holdfast.core.budget import RetryBudget
 from holdfast.core.buffering import Auto
 from holdfast.core.retry import Retry
 from holdfast.errors import InvalidOption, Refused
+from holdfast.policies.attempt import TIMER_SLACK, Attempts, deadline_exceeded
 from holdfast.policies.breaker import Circuits
-from holdfast.policies.buffer import BodyBuffer
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
 from holdfast.policies.retry import Retries
-from holdfast.policies.timeout import TIMER_SLACK, AttemptTimeout, deadline_exceeded
 
 if TYPE_CHECKING:
     from holdfast.core.bucket import RateLimit
@@ -133,8 +132,14 @@ class Pipeline:
             self._circuits,
             self._concurrency,
             self._limiter,
-            AttemptTimeout(attempt_timeout, clock=clock, covers_body=deadline_covers_body, emitter=emitter),
-            BodyBuffer(buffer_body, max_body_bytes),
+            Attempts(
+                attempt_timeout,
+                clock=clock,
+                covers_body=deadline_covers_body,
+                buffer=buffer_body,
+                cap=max_body_bytes,
+                emitter=emitter,
+            ),
             _attempt_hooks(hooks) if hooks else None,
         ]
         self._layers: tuple[Middleware, ...] = tuple(layer for layer in layers if layer is not None)

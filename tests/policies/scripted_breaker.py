@@ -21,7 +21,7 @@ class Desk:
     """One bound circuit breaker. ``serve`` is the origin, and may be changed; it returns the response.
 
     ``queue`` stands for the layers between the breaker and the wire: when it is set, each call waits in
-    it, and then looks at the circuit again, as `AttemptTimeout` does.
+    it, and then looks at the circuit again, as `Attempts` does.
     """
 
     def __init__(

@@ -6,6 +6,8 @@ retries in a sliding window are ``reserve + ratio * first attempts``, as in Fina
 
 from __future__ import annotations
 
+import math
+
 from holdfast.core.settings import Settings
 
 __all__ = ["Budget", "RetryBudget"]
@@ -45,48 +47,51 @@ class Budget:
     (True, False)
     """
 
-    __slots__ = ("_first", "_retries", "_settings", "_slot", "_width")
+    __slots__ = ("_ends_at", "_first", "_index", "_retries", "_settings", "_slot", "_width")
 
     def __init__(self, settings: RetryBudget) -> None:
         self._settings = settings
         self._width = settings.window / _SLOTS
         self._slot = -_SLOTS  # number of the newest slot that is in use
+        self._index = 0  # where it is
+        self._ends_at = -math.inf  # when it is over: until then nothing has to be turned
         self._first = [0] * _SLOTS
         self._retries = [0] * _SLOTS
 
     def deposit(self, now: float) -> None:
         """A call sent its first attempt."""
-        slot = int(now // self._width)
-        if slot != self._slot:
-            self._turn(slot)
-        self._first[slot % _SLOTS] += 1
+        if now >= self._ends_at:
+            self._turn(now)
+        self._first[self._index] += 1
 
     def withdraw(self, now: float) -> bool:
         """Take one retry out; False, and nothing taken, if there is none left."""
         if self.balance(now) < 1:
             return False
-        self._retries[self._slot % _SLOTS] += 1
+        self._retries[self._index] += 1
         return True
 
     def refund(self, now: float) -> None:
         """Give back a retry that was never sent."""
-        self._turn(int(now // self._width))
+        self._turn(now)
         for age in range(_SLOTS):  # the newest first: it is the one that was taken last
-            index = (self._slot - age) % _SLOTS
+            index = (self._index - age) % _SLOTS
             if self._retries[index]:
                 self._retries[index] -= 1
                 return
 
     def balance(self, now: float) -> float:
         """How many retries are left."""
-        self._turn(int(now // self._width))
+        self._turn(now)
         settings = self._settings
         return settings.reserve + settings.ratio * sum(self._first) - sum(self._retries)
 
-    def _turn(self, slot: int) -> None:
+    def _turn(self, now: float) -> None:
+        slot = int(now // self._width)
         if slot <= self._slot:
             return
         for number in range(max(self._slot + 1, slot - _SLOTS + 1), slot + 1):
             self._first[number % _SLOTS] = 0
             self._retries[number % _SLOTS] = 0
-        self._slot = slot
+        self._slot, self._index = slot, slot % _SLOTS
+        self._ends_at = (slot + 1) * self._width

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from holdfast.core.value import Value
 
-__all__ = ["Auto", "BodyHead", "buffer_limit", "count_encodings", "is_stream", "read_head"]
+__all__ = ["Auto", "BodyHead", "buffer_limit", "is_stream", "read_head"]
 
 Auto: TypeAlias = bool | Literal["auto"]
 BUFFER_LIMIT = 256 * 1024
@@ -25,9 +25,10 @@ _EMPTY_STATUSES = frozenset({204, 205, 304})
 class BodyHead(Value):
     """The header fields that describe a body, as they came; read further only when asked, for most never are."""
 
-    def __init__(self, content_length: bytes = b"", content_type: bytes = b"") -> None:
+    def __init__(self, content_length: bytes = b"", content_type: bytes = b"", encodings: int = 0) -> None:
         self.content_length: Final = content_length
         self.content_type: Final = content_type
+        self.encodings: Final = encodings  # content encodings that are chained
 
     @property
     def length(self) -> int | None:
@@ -41,27 +42,20 @@ class BodyHead(Value):
 
 
 def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
-    """Read the two fields in one pass, which costs less than two look-ups by name."""
-    length, media_type = b"", b""
+    """Read the fields in one pass, which costs less than a look-up by name."""
+    length, media_type, encodings = b"", b"", 0
     for name, value in raw:
         size = len(name)
         if size == 14 and name.lower() == b"content-length":
             length = value
         elif size == 12 and name.lower() == b"content-type":
             media_type = value
-    return BodyHead(length, media_type)
+        elif size == 16 and name.lower() == b"content-encoding":
+            encodings += value.count(b",") + 1
+    return BodyHead(length, media_type, encodings)
 
 
-def count_encodings(raw: Sequence[tuple[bytes, bytes]]) -> int:
-    """How many content encodings are chained. Apart from `read_head`, because every answer is asked for it."""
-    count = 0
-    for name, value in raw:
-        if len(name) == 16 and name.lower() == b"content-encoding":
-            count += value.count(b",") + 1
-    return count
-
-
-def buffer_limit(setting: Auto, head: BodyHead, *, method: str, status: int) -> int | None:
+def buffer_limit(setting: Auto, head: BodyHead, method: str, status: int) -> int | None:
     """How many bytes to read inside the attempt; None: the whole body, 0: none of it.
 
     More than the limit passes through from where it stands. "auto" reads a declared length of at most 256

@@ -14,7 +14,7 @@ from holdfast.call import Call
 from holdfast.clock import Clock
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.stale import Trouble
-from holdfast.policies.timeout import deadline_exceeded
+from holdfast.policies.attempt import deadline_exceeded
 
 __all__ = ["Flight", "Flights"]
 

@@ -65,7 +65,7 @@ class _Permits:
 
     def give_back(self) -> None:
         self.free += 1
-        if self.line:
+        if self.free == 1:  # who waits, waits because there was none
             self.hand_over()
 
     def hand_over(self) -> None:

@@ -83,7 +83,7 @@ class Retries:
         transport_error = family.transport_error
         retry_if, strategy = self.settings.retry_if, self.settings.retry
         inspects = retry_if is not None or strategy is not None
-        budgeted, monotonic = self._budget_settings is not None, self.clock.monotonic
+        budgeted, monotonic, budget_of = self._budget_settings is not None, self.clock.monotonic, self.budget
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
@@ -98,7 +98,7 @@ class Retries:
                 outcome: _Outcome[R] = _Outcome(error=error, fault=family.fault(error))
             else:
                 if budgeted:
-                    self.budget(call.key).deposit(monotonic())
+                    budget_of(call.key).deposit(monotonic())
                 if response.status_code < 400 and not inspects:
                     return response
                 outcome = _Outcome(response=response)

@@ -1,34 +1,38 @@
-"""One attempt: how long it may take, and what is written down of it.
+"""One attempt: how long it may take, how much of its body belongs to it, and what is written down of it.
 
 The innermost policy but for the hooks. Time spent in our queues is over when an attempt begins, so it counts
-for the deadline and never for the attempt's own timeout.
+for the deadline and never for the attempt's own timeout. A small body is read here, so that a cut one is a
+failed attempt and not the caller's surprise.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
-from holdfast.core.buffering import Auto, is_stream, read_head
+from holdfast.core.buffering import MAX_ENCODINGS, Auto, BodyHead, buffer_limit, is_stream, read_head
 from holdfast.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.telemetry import Note
 
-__all__ = ["TIMER_SLACK", "AttemptTimeout", "deadline_exceeded"]
+__all__ = ["TIMER_SLACK", "Attempts", "deadline_exceeded"]
 
 TIMER_SLACK = 0.005
 """Seconds that a timer may fire before its time."""
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _UNLIMITED: dict[str, Any] = dict.fromkeys(_TIMEOUTS)
+_FOREVER = nullcontext()
 
 
-class AttemptTimeout:
-    """Gives each attempt ``min(seconds, what is left of the deadline)``.
+class Attempts:
+    """Gives each attempt ``min(timeout, what is left of the deadline)``, and reads its body if that is small.
 
     The limit goes into ``request.extensions["timeout"]`` (each of connect, read, write and pool is narrowed
     to it), and a cancel scope stands behind it, ``family.grace`` later, because a read timeout is for each
@@ -36,23 +40,32 @@ class AttemptTimeout:
     timeouts back once its head is there: a pause between two events is not an attempt that takes long. No
     scope is made where there is neither deadline nor timeout. An attempt that the scope ended raises the
     family's ReadTimeout. Cancellation from outside passes through.
+
+    ``buffer``: "auto" reads what `core.buffering.buffer_limit` says, True everything, False nothing; a body in
+    memory holds no connection and no permit, and errors of the read are the attempt's. An answer with more than
+    five chained content encodings is refused from its head. ``cap`` is the pipeline's ``max_body_bytes``: not even
+    True reads more than that ahead; the rest is left to the response that counts.
     """
 
     def __init__(
         self,
-        seconds: float | None,
+        timeout: float | None = None,
         *,
         clock: Clock,
         covers_body: Auto = "auto",
+        buffer: Auto = "auto",
+        cap: int | None = None,
         emitter: Emitter | None = None,
     ) -> None:
-        self._seconds = seconds
+        self._timeout = timeout
         self._clock = clock
         self._covers_body = covers_body
+        self._buffer: Auto = buffer
+        self._cap = cap
         self._emitter = emitter
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        clock, monotonic, grace = self._clock, self._clock.monotonic, family.grace
+        clock, monotonic, grace, buffer, cap = self._clock, self._clock.monotonic, family.grace, self._buffer, self._cap
         note: Note = _note
         if self._emitter is not None:
             from holdfast.policies.telemetry import told_before, told_of
@@ -60,60 +73,67 @@ class AttemptTimeout:
             inner, note = told_before(inner, self._emitter), told_of(note, self._emitter)
 
         async def handle(request: Q) -> R:
-            call: Call = request.extensions[CALL]
+            extensions = request.extensions
+            call: Call = extensions[CALL]
             if call.queued:
                 call.queued = False
                 if call.recheck is not None:
                     call.recheck()
-            begun = monotonic()
-            limit, number = self._limit(call, begun), 0
+            begun, number = monotonic(), 0  # not sent; and 0 again once it was noted
+            limit = self._limit(call, begun)
             try:
-                if limit is None:
-                    call.sends = number = call.sends + 1
-                    response = await inner(request)
-                    note(call, number, begun, monotonic(), response, None)
-                    return response
-                if limit <= 0:
-                    raise family.refusal(deadline_exceeded(call), request)
-                extensions = request.extensions
                 given: dict[str, Any] | None = extensions.get("timeout")
-                narrowed = _narrowed(given, limit)
-                request.extensions = {**extensions, "timeout": narrowed}
+                narrowed: dict[str, Any] | None = None
+                if limit is not None:
+                    if limit <= 0:
+                        raise family.refusal(deadline_exceeded(call), request)
+                    narrowed = _narrowed(given, limit)
+                    if narrowed is not None:
+                        request.extensions = {**extensions, "timeout": narrowed}
                 call.sends = number = call.sends + 1
-                with clock.timeout_at(begun + limit + grace):
+                with _FOREVER if limit is None else clock.timeout_at(begun + limit + grace):
                     response = await inner(request)
+                    if not response.is_closed:
+                        head, body = read_head(response.headers.raw), family.body(response)
+                        if head.encodings > MAX_ENCODINGS:
+                            await response.aclose()
+                            raise family.undecodable(_too_many(head.encodings), request)
+                        asked = call.options.buffer_body
+                        setting = buffer if asked is None else asked
+                        size = setting and buffer_limit(setting, head, request.method, response.status_code)
+                        if size != 0:
+                            await body.load(cap if size is None else size)
+                        if limit is not None and not body.in_memory:
+                            covered = self._cover(body, head, response.status_code, call, request, family)
+                            if narrowed is not None and not covered:
+                                narrowed.update(_UNLIMITED if given is None else given)
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
-                    if self._leave_to_caller(response, request, call, family) and narrowed is not given:
-                        narrowed.update(_UNLIMITED if given is None else given)
                     return response
                 raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
             except BaseException as error:
                 if number:
                     note(call, number, begun, monotonic(), None, error)
                 raise
+            finally:
+                request.extensions = extensions
 
         return handle
 
     def _limit(self, call: Call, now: float) -> float | None:
-        seconds = call.options.attempt_timeout or self._seconds
+        seconds = call.options.attempt_timeout or self._timeout
         if call.deadline is None:
             return seconds
         left = call.deadline - now
         call.full_attempt = seconds is not None and seconds <= left
         return seconds if seconds is not None and seconds <= left else left
 
-    def _leave_to_caller(self, response: R, request: Q, call: Call, family: Family[Q, R]) -> bool:
-        """True if the body goes on without us, under the timeouts that the caller gave; else guard it."""
-        if response.is_closed:
-            return False
-        body = family.body(response)
-        if body.in_memory:
-            return False
+    def _cover(self, body: Body, head: BodyHead, status: int, call: Call, request: Q, family: Family[Q, R]) -> bool:
+        """Guard a body that is still on the wire; False if it goes on without us, as its caller wants."""
         asked = call.options.deadline_covers_body
         covers = self._covers_body if asked is None else asked
         if covers == "auto":
-            covers = not is_stream(read_head(response.headers.raw), response.status_code)
+            covers = not is_stream(head, status)
         if covers and call.deadline is not None:
             body.guard = _DeadlineGuard(
                 self._clock,
@@ -122,7 +142,7 @@ class AttemptTimeout:
                 family.timeout_error,
                 lambda: family.refusal(deadline_exceeded(call), request),
             )
-        return not covers
+        return covers
 
 
 class _DeadlineGuard:
@@ -164,6 +184,10 @@ def deadline_exceeded(call: Call) -> DeadlineExceeded:
         key=call.key,
         deadline=call.total,
     )
+
+
+def _too_many(encodings: int) -> str:
+    return f"the answer has {encodings} content encodings; at most {MAX_ENCODINGS} are decoded"
 
 
 def _narrowed(timeouts: dict[str, Any] | None, limit: float) -> dict[str, Any]:
