@@ -126,14 +126,14 @@ class Bucket:
         While callers are ``queued``, time is counted from when the token was due, not from when a late timer
         fired, so that the rate is kept.
         """
-        full_at = self.full_at
+        full_at, interval = self.full_at, self.interval
         start = now - self.late if queued else now
         if full_at > start:
             start = full_at
         # Written as in `wait`, to the last bit: who is told to wait no longer must get the token.
-        if start + (cost - self.burst) * self.interval - now > _ROUNDING:
+        if start + (cost - self.burst) * interval - now > _ROUNDING:
             return None
-        self.full_at = end = start + cost * self.interval
+        self.full_at = end = start + cost * interval
         return end + self._shift
 
     def give_back(self, place: float, cost: float, now: float) -> None:

@@ -142,7 +142,7 @@ class Attempts:
                 family.timeout_error,
                 lambda: family.refusal(deadline_exceeded(call), request),
             )
-        return covers
+        return bool(covers)
 
 
 class _DeadlineGuard:
@@ -190,12 +190,13 @@ def _too_many(encodings: int) -> str:
     return f"the answer has {encodings} content encodings; at most {MAX_ENCODINGS} are decoded"
 
 
-def _narrowed(timeouts: dict[str, Any] | None, limit: float) -> dict[str, Any]:
+def _narrowed(timeouts: dict[str, Any] | None, limit: float) -> dict[str, Any] | None:
+    """Timeouts of at most ``limit``; None if they are that already."""
     if timeouts is None:
         return dict.fromkeys(_TIMEOUTS, limit)
     given = timeouts.values()
     if len(timeouts) == len(_TIMEOUTS) and None not in given and max(given) <= limit:
-        return timeouts
+        return None
     return {
         name: limit if (seconds := timeouts.get(name)) is None or seconds > limit else seconds for name in _TIMEOUTS
     }
