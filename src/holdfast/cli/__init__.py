@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,17 +17,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit for ``--help``, ``--version`` and arguments that cannot be understood, as argparse does.
     """
-    from holdfast.cli import demo  # here, so that demo_origin's process does not load what drives it
+    # Here, so that demo_origin's process does not load what drives it.
+    from holdfast.cli import cache, demo, explain_cache
 
     parser = argparse.ArgumentParser(
         prog="python -m holdfast", description="Resilient async HTTP for httpx and httpx2."
     )
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    cache.add_to(commands)
     demo.add_to(commands)
+    explain_cache.add_to(commands)
     arguments = parser.parse_args(argv)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit's own flush complains
+        return 0
     except KeyboardInterrupt:
         print(f"holdfast {arguments.command}: interrupted.", file=sys.stderr)
         return 130

@@ -25,7 +25,7 @@ from holdfast.stores.encoding import Metadata, Unreadable, decode, encode, epoch
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["Encrypted"]
+__all__ = ["Encrypted", "is_sealed"]
 
 _KEY_BYTES: Final = 32
 _SALT_BYTES: Final = 16
@@ -243,6 +243,11 @@ class _Writer:
     async def discard(self) -> None:
         self._waiting.clear()
         await self._writer.discard()
+
+
+def is_sealed(entry: Entry) -> bool:
+    """Whether an entry, as the inner store gives it, is one that `Encrypted` made: it names no URL."""
+    return "://" not in entry.url
 
 
 class _Key:

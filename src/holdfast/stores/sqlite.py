@@ -59,7 +59,8 @@ class SQLiteStore:
     Whoever made it closes it, with `aclose` or `async with`; using it after that opens the file again.
 
     A file that is damaged, of another version or not ours is renamed, with one warning in the log, and a new one
-    begun. docs/stores.md tells what is in it.
+    begun. With ``create=False`` nothing is made or renamed: such a file, and one that is not there, is a `StoreError`.
+    docs/stores.md tells what is in it.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class SQLiteStore:
         max_bytes: int = 256 * 1024 * 1024,
         max_variants: int = 32,
         busy_timeout: float = 1.0,
+        create: bool = True,
         clock: Clock | None = None,
     ) -> None:
         if max_bytes < _SMALLEST:
@@ -84,7 +86,7 @@ class SQLiteStore:
         clock = SystemClock() if clock is None else clock
         self._wall = clock.wall
         log_pages = max(16, min(_LONGEST_LOG, max_bytes // PAGE_BYTES // 20))
-        self._threads = _Threads(File(self.path, log_pages=log_pages, busy_timeout=busy_timeout))
+        self._threads = _Threads(File(self.path, log_pages=log_pages, busy_timeout=busy_timeout, create=create))
         self._tables = Tables(clock=clock, epoch=epoch_of(clock), max_bytes=max_bytes, max_variants=max_variants)
 
     def __repr__(self) -> str:
@@ -145,14 +147,15 @@ class SQLiteStore:
         """32 random bytes, made once for the file."""
         return await self._threads.read(self._tables.secret)
 
-    async def entries(self) -> AsyncGenerator[Entry, None]:
-        """Every entry without its body, which is a `Blob` of the right size; the one put last comes last.
+    async def entries(self, url: str | None = None) -> AsyncGenerator[Entry, None]:
+        """Every entry, or those of ``url``, without its body, which is a `Blob` of the right size; the last put last.
 
+        Spelled as in the keys, a URL is found without looking at the others.
         What is put or removed meanwhile may be in there or not. Close it (``aclose``), read to its end or not.
         """
         after: int | None = 0
         while after is not None:
-            found, after = await self._threads.read(self._tables.listing, after)
+            found, after = await self._threads.read(self._tables.listing, after, url)
             for entry in found:
                 yield entry
 

@@ -96,8 +96,9 @@ class _NotOurs(Exception):
 class File:
     """One file, with as many connections as threads use it at once. May be used by any thread."""
 
-    def __init__(self, path: Path, *, log_pages: int, busy_timeout: float) -> None:
+    def __init__(self, path: Path, *, log_pages: int, busy_timeout: float, create: bool = True) -> None:
         self.path = path
+        self._create = create
         self._log_pages = log_pages
         self._busy_timeout = busy_timeout
         self._idle: deque[_Link] = deque()
@@ -108,14 +109,17 @@ class File:
     def run(self, work: Callable[[sqlite3.Connection, *Ts], T], *arguments: *Ts) -> T:
         """What ``work`` returns. A file that proves to be damaged is set aside, and the work done on a new one.
 
-        Raises `StoreError`. A transaction that ``work`` leaves by an exception is rolled back.
+        Raises `StoreError`, also for a file that would have to be made or set aside if that is not wanted. A
+        transaction that ``work`` leaves by an exception is rolled back.
         """
         try:
             try:
                 return self._attempt(work, *arguments)
             except _NotOurs:
                 return self._attempt(work, *arguments)
-        except (sqlite3.Error, OSError, _NotOurs) as error:
+        except _NotOurs as reason:
+            raise StoreError(f"{self.path}: {reason}") from reason
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path}: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
@@ -162,7 +166,8 @@ class File:
             return self._open()
 
     def _open(self) -> _Link:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._create:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(self.path.parent):
             try:
                 return self._connect()
@@ -172,18 +177,23 @@ class File:
 
     def _connect(self) -> _Link:
         """A connection to a file with our tables, made if it is new. The directory is locked."""
-        # SQLite would make it readable to all. The files beside it get its mode.
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if self._create:
+            # SQLite would make it readable to all. The files beside it get its mode.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         # Never opened and closed by ourselves from here on: that would take away the locks of every connection.
-        if os.stat(self.path).st_mode & 0o077:
+        if os.stat(self.path).st_mode & 0o077 and self._create:
             with suppress(PermissionError):
                 os.chmod(self.path, 0o600)
         file = _identity(self.path)
         assert file is not None, "it was there a moment ago, and the directory is locked"
         # One thread at a time uses it, which is all that SQLite asks for.
         connection = sqlite3.connect(
-            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=self._busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             self._prepare(connection)
@@ -206,6 +216,8 @@ class File:
         tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
         application, version = number(connection, "application_id"), number(connection, "user_version")
         if not tables and not application and not version:
+            if not self._create:
+                raise _NotOurs("it is empty", foreign=True)
             run(f"PRAGMA page_size = {PAGE_BYTES}")
             run("PRAGMA auto_vacuum = INCREMENTAL")
             with transaction(connection):  # killed in here, it leaves an empty file
@@ -223,8 +235,8 @@ class File:
         run(f"PRAGMA journal_size_limit = {self._log_pages * PAGE_BYTES}")
 
     def _set_aside(self, reason: _NotOurs, file: tuple[int, int] | None) -> None:
-        """Rename the file and what belongs to it, unless another process was faster."""
-        if file is None or _identity(self.path) != file:
+        """Rename the file and what belongs to it, unless another process was faster, or nothing is to be renamed."""
+        if not self._create or file is None or _identity(self.path) != file:
             return
         target = Path(f"{self.path}.aside")
         if reason.foreign:  # nothing that is not ours is ever overwritten

@@ -67,11 +67,15 @@ class Tables:
             self._stamp_if_free(connection)
         return tuple(found)
 
-    def listing(self, connection: sqlite3.Connection, after: int) -> tuple[list[Entry], int | None]:
+    def listing(
+        self, connection: sqlite3.Connection, after: int, url: str | None = None
+    ) -> tuple[list[Entry], int | None]:
         """A few hundred entries without their bodies, and where to go on; None at the end."""
         now, wall = self._clock.monotonic(), self._clock.wall()
+        where, parameters = ("1", ()) if url is None else ("url = ?", (_bytes(url),))
         rows = connection.execute(
-            "SELECT id, record, long FROM entries WHERE id > ? ORDER BY id LIMIT ?", (after, _SLICE)
+            f"SELECT id, record, long FROM entries WHERE id > ? AND {where} ORDER BY id LIMIT {_SLICE}",
+            (after, *parameters),
         ).fetchall()
         read = (self._read(row, record, None, long, now=now, wall=wall) for row, record, long in rows)
         return [entry for entry in read if entry is not None], rows[-1][0] if len(rows) == _SLICE else None

@@ -6,7 +6,7 @@ by the monotonic clock, so a wall clock that is set back revives nothing.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from holdfast.core.caching.dates import parse_date
 from holdfast.core.caching.directives import ResponseDirectives
@@ -16,6 +16,9 @@ from holdfast.core.caching.policy import CachePolicy
 
 HEURISTIC_STATUSES: Final = frozenset((200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501))
 """Status codes that may be fresh without saying so (RFC 9110 15.1)."""
+
+Source: TypeAlias = Literal["s-maxage", "max-age", "expires", "heuristic", "none"]
+"""What a lifetime comes from."""
 
 
 def current_age(entry: Entry, now: float) -> float:
@@ -51,26 +54,28 @@ def date_of(fields: Fields, received: float) -> float:
 def freshness_lifetime(
     status: int, fields: Fields, directives: ResponseDirectives, wall: float, policy: CachePolicy
 ) -> float:
-    """Seconds for which the response is fresh, from its making on (RFC 9111 4.2.1); 0 for never.
+    """Seconds for which the response is fresh, from its making on (RFC 9111 4.2.1); 0 for never."""
+    return lifetime_and_source(status, fields, directives, wall, policy)[0]
+
+
+def lifetime_and_source(
+    status: int, fields: Fields, directives: ResponseDirectives, wall: float, policy: CachePolicy
+) -> tuple[float, Source]:
+    """The lifetime, and what it comes from.
 
     A lifetime that cannot be read counts as 0, also when another field could have been read.
     """
     if policy.shared and directives.s_maxage is not None:
-        return directives.s_maxage
+        return directives.s_maxage, "s-maxage"
     if directives.max_age is not None:
-        return directives.max_age
+        return directives.max_age, "max-age"
     if (expires := fields.get(b"expires")) is not None and not directives.targeted:
         # Two Expires lines were joined to something that is no date, so they count as expired too.
         end = parse_date(expires, wall)
-        return 0 if end is None else max(0.0, end - date_of(fields, wall))
+        return 0 if end is None else max(0.0, end - date_of(fields, wall)), "expires"
     if policy.heuristic and (status in HEURISTIC_STATUSES or directives.public):
-        return _heuristic_lifetime(fields, wall, policy)
-    return 0
-
-
-def _heuristic_lifetime(fields: Fields, wall: float, policy: CachePolicy) -> float:
-    modified = parse_date(fields.get(b"last-modified"), wall)
-    if modified is None:
-        return 0
-    unchanged = max(0.0, date_of(fields, wall) - modified)
-    return min(unchanged * policy.heuristic_fraction, policy.heuristic_cap)
+        modified = parse_date(fields.get(b"last-modified"), wall)
+        if modified is not None:
+            unchanged = max(0.0, date_of(fields, wall) - modified)
+            return min(unchanged * policy.heuristic_fraction, policy.heuristic_cap), "heuristic"
+    return 0, "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from holdfast.core.caching.dates import format_date
 from holdfast.core.caching.directives import ResponseDirectives
@@ -41,6 +41,22 @@ _NEVER_STORED: Final = frozenset(
 )
 
 
+Objection: TypeAlias = Literal[
+    "method",
+    "status",
+    "range",
+    "must-understand",
+    "no-store",
+    "no-store in the request",
+    "private",
+    "authorization",
+    "malformed",
+    "vary",
+    "no lifetime and no validator",
+]
+"""Why an answer is not stored; in Cache-Status it is the detail."""
+
+
 @dataclass(frozen=True, slots=True)
 class Storable:
     """The response may be stored: ``entry`` is whole but for its body (`Entry.with_body`)."""
@@ -52,7 +68,7 @@ class Storable:
 class Unstorable:
     """The response may not be stored, or could never be used."""
 
-    reason: str
+    reason: Objection
 
 
 def judge(
@@ -172,7 +188,7 @@ def connection_fields(fields: Fields) -> frozenset[bytes]:
     return _NEVER_STORED | {name.lower() for name in split_list(fields[b"connection"])}
 
 
-def may_keep(ask: Ask, directives: ResponseDirectives, status: int, policy: CachePolicy) -> str | None:
+def may_keep(ask: Ask, directives: ResponseDirectives, status: int, policy: CachePolicy) -> Objection | None:
     """Why the parties forbid storing, or None; also asked of an entry that a 304 has changed."""
     if directives.must_understand:  # RFC 9111 5.2.2.3: no-store is then for caches that do not understand
         if status not in UNDERSTOOD_STATUSES:
@@ -194,7 +210,7 @@ def may_keep(ask: Ask, directives: ResponseDirectives, status: int, policy: Cach
 
 def _objection(
     ask: Ask, status: int, fields: Fields, directives: ResponseDirectives, policy: CachePolicy
-) -> str | None:
+) -> Objection | None:
     if ask.method != "GET":
         return "method"
     if status < 200 or status in _NOT_WHOLE:
