@@ -143,7 +143,7 @@ def test_ls_filters(file: str, said: Callable[..., str], arguments: list[str], f
 def test_show_tells_every_variant_and_why_it_is_fresh(file: str, said: Callable[..., str]) -> None:
     told = json.loads(said("show", file, f"{ORIGIN}/text", "--json"))["entries"]
     assert [line["vary"] for line in told] == [{"accept-language": "de"}, {"accept-language": None}]
-    assert told[0]["headers"] == [["Cache-Control", "max-age=60"], ["Vary", "Accept-Language"]]
+    assert told[0]["headers"][:2] == [["Cache-Control", "max-age=60"], ["Vary", "Accept-Language"]]
     assert [(line["now"]["answer"], line["standing"]["source"]) for line in told] == 2 * [("fresh", "max-age")]
     text = said("show", file, f"{ORIGIN}/text")
     assert text.count(f"GET {ORIGIN}/text\n") == 2

@@ -94,6 +94,12 @@ def test_a_lifetime_that_the_answer_does_not_explain_is_the_users() -> None:
     assert (told.lifetime, told.source) == (5.0, "settings")
 
 
+@pytest.mark.parametrize("said", ["Last-Modified: Sun, 06 Nov 1994 08:00:00 GMT", f"Expires: {MINUTE_LATER.decode()}"])
+def test_a_stored_answer_that_came_without_a_date_still_explains_its_lifetime(said: str) -> None:
+    entry = stored(said, when=exchange(wall=WALL + 0.4))
+    assert standing(ask(), entry, PRIVATE).source in ("heuristic", "expires")
+
+
 @pytest.mark.parametrize(
     ("answer", "request_", "policy", "omitted"),
     [

@@ -104,7 +104,8 @@ def standing(ask: Ask, entry: Entry, policy: CachePolicy, fields: Fields | None 
     lifetime, source = lifetime_and_source(entry.status, fields, entry.directives, entry.wall, policy)
     return Standing(
         lifetime=entry.lifetime,
-        source=source if lifetime == entry.lifetime else "settings",
+        # A Date that we stored ourselves is in whole seconds, the moment that the lifetime was counted from is not.
+        source=source if abs(lifetime - entry.lifetime) <= 1.0 else "settings",
         age=entry.initial_age,
         phases=tuple(_merged(_phases(ask, entry, policy))),
         conditions=tuple(_text(name) for name, _ in conditions(entry)),
