@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from holdfast.stores.memory import MemoryStore as MemoryStore
     from holdfast.stores.sqlite import SQLiteStore as SQLiteStore
     from holdfast.stores.tiered import Tiered as Tiered
+    from holdfast.telemetry.activity import ActivityLog as ActivityLog
 
 _MODULES = {
     "_version": ("__version__",),
@@ -77,6 +78,7 @@ _MODULES = {
     "stores.memory": ("MemoryStore",),
     "stores.sqlite": ("SQLiteStore",),
     "stores.tiered": ("Tiered",),
+    "telemetry.activity": ("ActivityLog",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
