@@ -44,9 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
             sys.stdout.flush()
             time.sleep(_POLL)
-    except BrokenPipeError:  # the reader, `head` say, has had enough
-        sys.stderr.close()
-        return 0
     except (FileNotFoundError, ValueError) as error:
         print(f"holdfast log: {error}", file=sys.stderr)
         return 2
