@@ -122,7 +122,7 @@ def test_each_alert_says_what_is_wrong_and_how_bad() -> None:
 def rows(heading: str) -> list[list[str]]:
     """The cells of the table below a heading of the page, without its head."""
     _, _, rest = PAGE.partition(f"\n## {heading}\n")
-    lines = [line for line in rest.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    lines = [line for line in rest.partition("\n##")[0].splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
