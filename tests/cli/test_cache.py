@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ def entry(
 ) -> Entry:
     when = exchange(time.monotonic() - age, wall=time.time() - age)
     made = stored(answer, request=request, key=primary_key("GET", f"{origin}{path}", partition), when=when, body=body)
-    return Entry(**{name: getattr(made, name) for name in made.__slots__} | {"tags": tags})
+    return replace(made, tags=tags)
 
 
 ENTRIES: Final = (
@@ -210,6 +211,27 @@ def test_purge_removes_what_it_is_told_to(
     assert json.loads(said("purge", file, *reach, "--json"))["removed"] == len(gone)
     assert sorted(urls(listed(said, file)) + gone) == sorted(before)
     assert said("purge", file, *reach) == "0 answers removed\n"
+
+
+def test_a_file_may_be_used_meanwhile(file: str, said: Callable[..., str]) -> None:
+    store = SQLiteStore(file)
+    added = entry("/added")
+    anyio.run(store.put, added)  # and the file stays open
+    assert urls(listed(said, file))[-1] == "/added"
+    assert said("purge", file, "--url", f"{ORIGIN}/added") == "1 answer removed\n"
+    assert anyio.run(store.get, added.key) == ()
+    anyio.run(store.put, added)  # came before the purge, so it stays out
+    assert anyio.run(store.get, added.key) == ()
+    anyio.run(store.aclose)
+
+
+def test_a_part_says_what_is_missing(tmp_path: Path, said: Callable[..., str]) -> None:
+    path = tmp_path / "answers.db"
+    answer = 'Cache-Control: max-age=60\nETag: "a"\nContent-Range: bytes 0-3/100'
+    keep(SQLiteStore(path), [lambda: replace(entry("/part", answer), status=206)])
+    assert listed(said, str(path))[0]["status"] == 206
+    (told,) = json.loads(said("show", str(path), f"{ORIGIN}/part", "--json"))["entries"]
+    assert told["now"]["answer"] == "complete"
 
 
 def test_stats_count(file: str, said: Callable[..., str]) -> None:

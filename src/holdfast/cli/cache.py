@@ -113,13 +113,20 @@ def _count(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        if not arguments.file.is_file():
+        if not _is_file(arguments.file):
             raise _Unusable(f"{arguments.file}: no such file")
         code: int = anyio.run(_opened, arguments)
     except (_Unusable, StoreError) as error:
         print(f"holdfast cache: {error}", file=sys.stderr)
         return 2
     return code
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # in a directory that is closed to us
+        raise _Unusable(str(error)) from error
 
 
 async def _opened(arguments: argparse.Namespace) -> int:

@@ -139,6 +139,8 @@ def printable(text: str) -> str:
     >>> printable("caf\xe9\x1b[2J")
     'café\\x1b[2J'
     """
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
