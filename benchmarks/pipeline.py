@@ -161,7 +161,8 @@ async def at_transport(family: Modules, rounds: int, calls: int) -> Rounds:
 
     sends = await stacks(family, layers=True)
     subjects = {name: _timed(reading(send), calls) for name, send in sends.items()}
-    return await interleaved(subjects | _anchors(sends["bare transport"], request, calls), rounds)
+    named = {name: _timed(once, calls) for name, once in anchors(sends["bare transport"], request).items()}
+    return await interleaved(subjects | named, rounds)
 
 
 async def at_client(family: Modules, rounds: int, calls: int) -> Rounds:
@@ -181,7 +182,7 @@ def _timed(once: Callable[[], Awaitable[object]], calls: int) -> Callable[[], Aw
     return lambda: each(once, calls)
 
 
-def _anchors(bare: Send, request: Any, calls: int) -> dict[str, Callable[[], Awaitable[float]]]:
+def anchors(bare: Send, request: Any) -> dict[str, Callable[[], Awaitable[object]]]:
     """What the specification names microseconds for."""
     limiter = AsyncLimiter(ENDLESS / 100, 0.01)
 
@@ -190,7 +191,7 @@ def _anchors(bare: Send, request: Any, calls: int) -> dict[str, Callable[[], Awa
             pass
 
     once: list[Callable[[], Awaitable[object]]] = [lambda: bare(request), scope, limiter.acquire]
-    return {name: _timed(it, calls) for name, it in zip(ANCHORS, once, strict=True)}
+    return dict(zip(ANCHORS, once, strict=True))
 
 
 def slowness(rounds: Rounds) -> float:

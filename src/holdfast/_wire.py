@@ -157,6 +157,14 @@ class Family(ABC, Generic[Q, R]):
         """An open, unread response made by us, of ``body`` and then ``rest``: wire bytes (still content-encoded)."""
 
     @abstractmethod
+    def head(self, headers: Sequence[tuple[bytes, bytes]]) -> HeadersLike:
+        """Header fields for `stored`, read once for many responses."""
+
+    @abstractmethod
+    def stored(self, request: Q, status_code: int, head: HeadersLike, body: bytes) -> R:
+        """As `response`, with a copy of ``head`` (made by `head`), and quicker to make and to read."""
+
+    @abstractmethod
     def preview(self, response: R, request: Q) -> R:
         """For a user's predicate: a read copy of a response whose body is in memory; else the response itself."""
 

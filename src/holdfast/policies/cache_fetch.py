@@ -37,7 +37,7 @@ from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
 from holdfast.policies.cache_ranges import Parts, filled
 from holdfast.policies.cache_stale import in_place_of, trouble_of
-from holdfast.policies.cache_state import Shared, answered, passed_on
+from holdfast.policies.cache_state import Answers, Shared, passed_on
 from holdfast.policies.coalesce import Flight
 
 __all__ = ["Fetches", "Trip", "close", "endless"]
@@ -65,9 +65,10 @@ class Trip(Generic[Q]):
 class Fetches(Generic[Q, R]):
     """The fetches of one transport. Whatever way one ends, nobody is left waiting for it, and nothing stays open."""
 
-    def __init__(self, inner: Handler[Q, R], family: Family[Q, R], shared: Shared) -> None:
+    def __init__(self, inner: Handler[Q, R], family: Family[Q, R], shared: Shared, answers: Answers[Q, R]) -> None:
         self._inner = inner
         self._family = family
+        self._answers = answers
         self._policy = shared.policy
         self._shelf = shared.shelf
         # Bytes of a body that are held at once while it comes.
@@ -176,7 +177,7 @@ class Fetches(Generic[Q, R]):
         return answer
 
     async def _answered(self, trip: Trip[Q], entry: Entry, age: float, told: cache_status.Told) -> R | None:
-        return await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, told)
+        return await self._answers.open(trip.request, trip.ask, entry, age, told)
 
     async def _exchange(self, trip: Trip[Q], reuse: Lacking, flight: Flight | None) -> R:
         """Send the request, conditional if there is something to validate, and make use of the answer."""

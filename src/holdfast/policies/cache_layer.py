@@ -27,7 +27,7 @@ from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies.cache_fetch import Fetches, Trip, close
 from holdfast.policies.cache_refresh import Refreshes
-from holdfast.policies.cache_state import Shared, answered, from_entry, passed_on, unsatisfied
+from holdfast.policies.cache_state import Answers, Shared, passed_on, unsatisfied
 
 __all__ = ["CacheLayer"]
 
@@ -55,7 +55,8 @@ class CacheLayer(Generic[Q, R]):
         self._rules = shared.rules
         self._signed = shared.signed
         self._everybody = shared.policy.shared
-        fetches = Fetches(inner, family, shared)
+        self._answers = Answers(family, shared.shelf)
+        fetches = Fetches(inner, family, shared, self._answers)
         self._fetch = fetches.fetch
         self._refresh = Refreshes(fetches, family, shared).begin
 
@@ -92,9 +93,9 @@ class CacheLayer(Generic[Q, R]):
             told = cache_status.hit(left)
             response: R | None
             if isinstance(entry.body, bytes):
-                response = from_entry(self._family, request, ask, entry, age, told)
+                response = self._answers.from_memory(request, ask, entry, entry.body, age, told)
             else:
-                response = await answered(shelf, self._family, request, ask, entry, age, told)
+                response = await self._answers.open(request, ask, entry, age, told)
             if response is not None:
                 self._counts.hits += 1
                 if left <= 0:
@@ -142,7 +143,7 @@ class CacheLayer(Generic[Q, R]):
         entry, age = reuse.entry, reuse.age
         left = entry.lifetime - age
         told = cache_status.hit(left, detail="offline")
-        response = await answered(self._shelf, self._family, request, ask, entry, age, told)
+        response = await self._answers.open(request, ask, entry, age, told)
         if response is not None:
             self._counts.hits += 1
             self._counts.stale += left <= 0
@@ -153,7 +154,7 @@ class CacheLayer(Generic[Q, R]):
     async def _meanwhile(self, trip: Trip[Q], entry: Entry, age: float) -> R | None:
         """The stale entry, with the origin asked about it in the background; None where that cannot be done."""
         told = cache_status.hit(entry.lifetime - age, detail="stale-while-revalidate")
-        response = await answered(self._shelf, self._family, trip.request, trip.ask, entry, age, told)
+        response = await self._answers.open(trip.request, trip.ask, entry, age, told)
         if response is None:
             return None
         if not self._refresh(trip, entry):

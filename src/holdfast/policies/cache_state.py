@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import lru_cache
+from typing import Final, Generic
 
-from holdfast._wire import Family, Q, R, RequestLike
+from holdfast._wire import Family, HeadersLike, Q, R
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
-from holdfast.core.caching.entry import Entry
+from holdfast.core.caching.entry import Entry, unpack
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import reply
 from holdfast.core.caching.policy import CachePolicy
@@ -19,12 +21,13 @@ from holdfast.policies.cache_blob import Reading
 from holdfast.policies.cache_store import Shelf
 from holdfast.policies.coalesce import Flights
 
-__all__ = ["Counts", "Shared", "answered", "from_entry", "passed_on", "unsatisfied"]
+__all__ = ["Answers", "Counts", "Shared", "passed_on", "unsatisfied"]
 
 _STATUS_FIELD: Final = cache_status.NAME.decode("ascii")
 _LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
 _FOR_LESS: Final = frozenset((b"if-none-match", b"if-modified-since", b"range"))
 """Request fields that may be answered with less than what is stored."""
+_HEADS: Final = 128  # blocks of header fields, as they are for one second
 
 
 @dataclass(slots=True)
@@ -72,45 +75,64 @@ class Shared:
         return self.identity or self.stand_in
 
 
-def from_entry(family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told) -> R:
-    """A response from what is stored in memory."""
-    body = entry.body
-    assert isinstance(body, bytes), "a long body has to be opened; see `answered`"
-    if _FOR_LESS.isdisjoint(ask.fields):
-        status, headers = entry.status, entry.headers
-    else:
+class Answers(Generic[Q, R]):
+    """Responses from what is stored, for one transport."""
+
+    def __init__(self, family: Family[Q, R], shelf: Shelf) -> None:
+        self._family = family
+        self._shelf = shelf
+        self._head = _heads(family)
+
+    def from_memory(self, request: Q, ask: Ask, entry: Entry, body: bytes, age: float, told: cache_status.Told) -> R:
+        """A response of ``entry``, whose ``body`` is in memory."""
+        if _FOR_LESS.isdisjoint(ask.fields):
+            status, head = entry.status, self._head(entry.head, *_marks(age, told))
+        else:
+            status, headers, (start, stop) = reply(ask, entry)
+            head = self._family.head([*headers, *_fields(*_marks(age, told))])
+            body = body[start:stop]
+        call: Call = request.extensions[CALL]
+        call.cache_status = told
+        return self._family.stored(request, status, head, b"" if ask.method == "HEAD" else body)
+
+    async def open(self, request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told) -> R | None:
+        """As `from_memory`, wherever the body is; None if it cannot be read any more."""
+        if isinstance(entry.body, bytes):
+            return self.from_memory(request, ask, entry, entry.body, age, told)
+        family = self._family
         status, headers, (start, stop) = reply(ask, entry)
-        body = body[start:stop]
-    _mark(headers, request, age, told)
-    return family.response(request, status, headers, b"" if ask.method == "HEAD" else body)
+        reading = None
+        if start < stop and ask.method != "HEAD":
+            reading = await Reading.open(self._shelf, entry, family, request, start, stop)
+            if reading is None:
+                return None
+        call: Call = request.extensions[CALL]
+        call.cache_status = told
+        response = family.response(request, status, [*headers, *_fields(*_marks(age, told))], b"", rest=reading)
+        if reading is not None:
+            family.body(response).orphans = reading.shelf.orphans
+        return response
 
 
-async def answered(
-    shelf: Shelf, family: Family[Q, R], request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told
-) -> R | None:
-    """As `from_entry`, whatever its body is; None if that cannot be read any more."""
-    if isinstance(entry.body, bytes):
-        return from_entry(family, request, ask, entry, age, told)
-    status, headers, (start, stop) = reply(ask, entry)
-    reading = None
-    if start < stop and ask.method != "HEAD":
-        reading = await Reading.open(shelf, entry, family, request, start, stop)
-        if reading is None:
-            return None
-    _mark(headers, request, age, told)
-    response = family.response(request, status, headers, b"", rest=reading)
-    if reading is not None:
-        family.body(response).orphans = reading.shelf.orphans
-    return response
+def _heads(family: Family[Q, R]) -> Callable[[bytes, int | None, bytes], HeadersLike]:
+    """Header fields of a stored answer as of now: what is asked for often is read once a second."""
+
+    @lru_cache(maxsize=_HEADS)
+    def head(block: bytes, age: int | None, status: bytes) -> HeadersLike:
+        return family.head([*unpack(block), *_fields(age, status)])
+
+    return head
 
 
-def _mark(headers: list[tuple[bytes, bytes]], request: RequestLike, age: float, told: cache_status.Told) -> None:
-    """Say what the cache did, in the answer's fields and in the call's record."""
-    if age >= 1 or "fwd-status" not in told:  # Age says that nobody validated it for this request (RFC 9111 5.1)
-        headers.append((b"Age", b"%d" % int(age)))
-    headers.append((cache_status.NAME, cache_status.member(told)))
-    call: Call = request.extensions[CALL]
-    call.cache_status = told
+def _marks(age: float, told: cache_status.Told) -> tuple[int | None, bytes]:
+    """What our fields say: the Age, which says that nobody validated it for this request, and the Cache-Status."""
+    # RFC 9111 5.1
+    return (int(age) if age >= 1 or "fwd-status" not in told else None), cache_status.member(told)
+
+
+def _fields(age: int | None, status: bytes) -> list[tuple[bytes, bytes]]:
+    """Our fields, after those of the answer."""
+    return [*(() if age is None else [(b"Age", b"%d" % age)]), (cache_status.NAME, status)]
 
 
 def unsatisfied(family: Family[Q, R], request: Q, call: Call, counts: Counts) -> R:

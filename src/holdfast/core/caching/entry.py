@@ -59,8 +59,7 @@ class Entry:
 
         A response that came without a Date has one here.
         """
-        parts = iter(self.head.split(b"\n"))
-        return list(zip(parts, parts))  # noqa: B905  (an empty block is one part, and no field)
+        return unpack(self.head)
 
     @property
     def fields(self) -> dict[bytes, bytes]:
@@ -101,3 +100,9 @@ def pack(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
     parts = [part for pair in headers for part in pair]
     packed = b"\n".join(parts)
     return packed if packed.count(b"\n") == max(len(parts) - 1, 0) else None
+
+
+def unpack(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Header fields that `pack` packed."""
+    parts = iter(block.split(b"\n"))
+    return list(zip(parts, parts))  # noqa: B905  (an empty block is one part, and no field)
