@@ -71,13 +71,13 @@ async def test_a_call_with_a_retry_is_told_step_by_step(family: FamilyModules) -
     waits = [event.wait for event in told if isinstance(event, Retried)]
     assert [plain(event) for event in told] == [
         CallStarted(**whose, method="GET", url="http://api.test/things", template="/things"),
-        AttemptStarted(**whose, number=1, method="GET", url="http://api.test/things"),
+        AttemptStarted(**whose, number=1, repeat=0, method="GET", url="http://api.test/things"),
         AttemptEnded(**whose, number=1, duration=about(0.25), status=503),
         Retried(**whose, number=1, reason="503", wait=waits[0], source="backoff"),
-        AttemptStarted(**whose, number=2, method="GET", url="http://api.test/things"),
+        AttemptStarted(**whose, number=2, repeat=1, method="GET", url="http://api.test/things"),
         AttemptEnded(**whose, number=2, duration=about(1.0), status=None, error="ReadTimeout"),
         Retried(**whose, number=2, reason="ReadTimeout", wait=waits[1], source="backoff"),
-        AttemptStarted(**whose, number=3, method="GET", url="http://api.test/things"),
+        AttemptStarted(**whose, number=3, repeat=2, method="GET", url="http://api.test/things"),
         AttemptEnded(**whose, number=3, duration=about(0.5), status=200),
         CallEnded(
             **whose,
@@ -157,6 +157,17 @@ async def test_each_end_has_its_word(
     assert len(told.of(AttemptStarted)) == len(told.of(AttemptEnded)) == attempts
     refusals = [event for event in told if isinstance(event, Refusal)]
     assert [event.reason for event in refusals] == ([outcome] if outcome in ("rate_limited", "circuit_open") else [])
+
+
+async def test_a_hop_of_a_redirect_is_a_call_of_its_own_and_a_repeat(family: FamilyModules) -> None:
+    told = Told()
+    script = [Reply(503), Reply(302, headers={"Location": "/b?x=1"}), Reply(200), Reply(200)]
+    async with stage(family, script, listeners=[told], client={"follow_redirects": True}) as on:
+        await on.client.get(URL)
+        await on.client.get(URL)
+    attempts = [(event.url, event.number, event.repeat) for event in told if isinstance(event, AttemptStarted)]
+    assert attempts == [(URL, 1, 0), (URL, 2, 1), ("http://api.test/b", 1, 2), (URL, 1, 0)]
+    assert len({event.call for event in told}) == 3
 
 
 @pytest.mark.parametrize("when", ["attempt", "backoff", "queue"])

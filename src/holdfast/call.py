@@ -143,10 +143,11 @@ def read_options(extensions: Mapping[str, Any]) -> Options:
 class Stamp(Value):
     """The deadline that a request keeps over redirects and auth flows, and when it was left there."""
 
-    def __init__(self, deadline: float, total: float | None, left_at: float) -> None:
+    def __init__(self, deadline: float, total: float | None, left_at: float, sends: int = 0) -> None:
         self.deadline: Final = deadline
         self.total: Final = total
         self.left_at: Final = left_at
+        self.sends: Final = sends  # so far
 
     def stale(self, now: float) -> bool:
         """True if nobody took the call further in all its time: the user sends an old Request anew."""
@@ -228,6 +229,7 @@ class Call:
         self.sends_again = False  # the pipeline retries
         self.single = False  # a layer above sends again already, so this one does not
         self.sends = 0
+        self.sent_before = 0  # by earlier hops of a redirect or an auth flow
         self.id: str | None = None  # for those who listen; given with the first record
         # told of (this call, place, seconds), if anybody listens
         self.on_wait: Callable[[Call, str, float], None] | None = None

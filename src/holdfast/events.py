@@ -96,6 +96,9 @@ class AttemptStarted(Event):
     number: int
     """From 1; a repeat is one above."""
 
+    repeat: int
+    """How many requests came before it for what the caller asked, hops of redirects and auth flows included."""
+
     method: str
     url: str
     """As `CallStarted.url`: of this attempt, which may go elsewhere."""

@@ -121,7 +121,13 @@ def told_before(inner: Handler[Q, R], emitter: Emitter) -> Handler[Q, R]:
     async def handle(request: Q) -> R:
         call: Call = request.extensions[CALL]
         emitter.emit(
-            AttemptStarted(**emitter.about(call), number=call.sends, method=request.method, url=shown(request.url))
+            AttemptStarted(
+                **emitter.about(call),
+                number=call.sends,
+                repeat=call.sent_before + call.sends - 1,
+                method=request.method,
+                url=shown(request.url),
+            )
         )
         return await inner(request)
 

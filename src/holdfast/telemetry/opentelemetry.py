@@ -99,8 +99,8 @@ class Tracing:
         template = self._templates.get(event.call)
         if template is not None:
             told["url.template"] = template
-        if event.number > 1:
-            told["http.request.resend_count"] = event.number - 1
+        if event.repeat:
+            told["http.request.resend_count"] = event.repeat
         self._attempts[event.call, event.number] = self._begin(
             _span_name(event.method, template), SpanKind.CLIENT, event.at, told, alone=True
         )
@@ -230,8 +230,8 @@ async def mark_resend(span: Span, request: Any) -> None:
     ``Tracing(attempts=False)``.
     """
     call = request.extensions.get("holdfast.call")
-    if call is not None and call.sends > 1:
-        span.set_attribute("http.request.resend_count", call.sends - 1)
+    if call is not None and (repeat := call.sent_before + call.sends - 1):
+        span.set_attribute("http.request.resend_count", repeat)
 
 
 def _end(current: _Current, seconds: float, error: str | None) -> None:
