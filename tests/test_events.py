@@ -29,6 +29,8 @@ from holdfast.events import (
     StoreDegraded,
     StoreRecovered,
     Waited,
+    WentOffline,
+    WentOnline,
 )
 from holdfast.testing import Fails, Hangs, Reply
 from tests.scripting import URL, stage
@@ -305,6 +307,30 @@ async def test_a_store_in_trouble_is_told_once_both_ways_and_without_its_words(f
         StoreDegraded(at=0.0, key="", store="Flaky", problem="OSError"),
         StoreRecovered(at=0.0, key="", store="Flaky"),
     ]
+
+
+async def test_going_offline_and_coming_back_are_told(family: FamilyModules) -> None:
+    told = Told()
+    async with stage(family, [Reply()], listeners=[told], repeat_last=True) as on:
+        on.pipeline.online()
+        on.pipeline.offline(probe_every=10.0)
+        on.pipeline.offline(probe_every=10.0)
+        with pytest.raises(family.http.TransportError):
+            await on.client.get(URL)
+        await on.clock.sleep(10.0)
+        await on.client.get(URL)
+        on.pipeline.offline()
+        await on.clock.sleep(1.0)
+        on.pipeline.online()
+    assert [plain(event) for event in told.of(WentOffline, WentOnline, Refusal)] == [
+        WentOffline(at=0.0, key="", reason="by_hand"),
+        Refusal(at=0.0, key=KEY, policy="offline", reason="offline", retry_after=about(10.0)),
+        WentOnline(at=0.0, key="", offline_for=about(10.0)),
+        WentOffline(at=0.0, key="", reason="by_hand"),
+        WentOnline(at=0.0, key="", offline_for=about(1.0)),
+    ]
+    ends = [event.outcome for event in told if isinstance(event, CallEnded)]
+    assert ends == ["offline", "success"]
 
 
 async def test_no_record_holds_a_secret(family: FamilyModules) -> None:

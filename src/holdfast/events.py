@@ -274,9 +274,10 @@ class StoreRecovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WentOffline(Event):
-    """From now on only stored answers are given."""
+    """From now on only stored answers are given. ``key`` is empty where it is for all of a pipeline."""
 
     reason: str
+    """``by_hand``, or what was observed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,7 +229,7 @@ class Pipeline:
         if self._entry.switch is None:
             from holdfast.policies.offline import Switch
 
-            self._entry.switch = Switch(clock=self._clock, stored=self._caching)
+            self._entry.switch = Switch(clock=self._clock, stored=self._caching, emitter=self._emitter)
         self._entry.switch.turn_on(probe_every)
 
     def online(self) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Final, TypedDict
 
-from holdfast.call import Call
+from holdfast.call import Call, refusal_reason
 from holdfast.clock import Clock
 from holdfast.core.breaker import cause
 from holdfast.core.breaker_settings import CircuitBreaker
 from holdfast.core.circuit import Closed, Disabled, ForcedOpen, HalfOpen, Open, Ramping, State
 from holdfast.core.retry import Again
+from holdfast.errors import Refused
 from holdfast.events import (
     CircuitClosed,
     CircuitHalfOpened,
@@ -26,7 +27,10 @@ from holdfast.events import (
     Event,
     GaveUp,
     Listener,
+    Refusal,
     Retried,
+    WentOffline,
+    WentOnline,
 )
 
 __all__ = ["About", "Emitter"]
@@ -71,6 +75,19 @@ class Emitter:
 
     def gave_up(self, call: Call, number: int, reason: str) -> None:
         self.emit(GaveUp(**self.about(call), number=number, reason=reason))
+
+    def refused(self, call: Call, error: Refused) -> None:
+        self.emit(
+            Refusal(
+                **self.about(call), policy=error.policy, reason=refusal_reason(error), retry_after=error.retry_after
+            )
+        )
+
+    def went_offline(self, reason: str) -> None:
+        self.emit(WentOffline(**self.at(""), reason=reason))
+
+    def went_online(self, offline_for: float) -> None:
+        self.emit(WentOnline(**self.at(""), offline_for=offline_for))
 
     def circuit_moved(self, key: str, before: State, state: State, settings: CircuitBreaker, now: float) -> None:
         about = self.at(key)

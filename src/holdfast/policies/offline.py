@@ -5,7 +5,7 @@ Outside the cache and all other layers, and only in the way of calls while it is
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.call import CALL, Call
@@ -13,6 +13,9 @@ from holdfast.clock import Clock
 from holdfast.core.caching.invalidation import SAFE_METHODS
 from holdfast.core.offline import Away, back, disconnect, probe
 from holdfast.errors import Closed, Offline, Refused
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
 
 __all__ = ["Switch"]
 
@@ -34,16 +37,25 @@ class Switch:
     `Offline` chained to what happened. A probe that is cancelled counts as sent, if it was.
     """
 
-    def __init__(self, *, clock: Clock, stored: Stored | None) -> None:
+    def __init__(self, *, clock: Clock, stored: Stored | None, emitter: Emitter | None = None) -> None:
         self._clock = clock
         self._stored = stored
+        self._emitter = emitter
         self.state: Away | None = None
 
     def turn_on(self, probe_every: float | None) -> None:
-        self.state = disconnect(self._clock.monotonic(), probe_every)
+        before, self.state = self.state, disconnect(self._clock.monotonic(), probe_every)
+        if before is None and self._emitter is not None:
+            self._emitter.went_offline("by_hand")
 
     def turn_off(self) -> None:
-        self.state = None
+        self._come_back(None)
+
+    def _come_back(self, state: Away | None) -> None:
+        """Take over ``state``; None: online."""
+        before, self.state = self.state, state
+        if before is not None and state is None and self._emitter is not None:
+            self._emitter.went_online(self._clock.monotonic() - before.since)
 
     def snapshot(self) -> dict[str, Any] | None:
         """None while online; else for how long it is on, and the seconds until a call may probe (None: never)."""
@@ -73,7 +85,10 @@ class Switch:
             if self._stored is not None and request.method in SAFE_METHODS:
                 stored = await self._stored.stored(request, family)
             if stored is None:
-                raise family.refusal(self._refusal(request, call), request) from failure
+                refusal = self._refusal(request, call)
+                if self._emitter is not None:
+                    self._emitter.refused(call, refusal)
+                raise family.refusal(refusal, request) from failure
             return stored
         finally:
             del failure  # its traceback holds this frame
@@ -97,7 +112,7 @@ class Switch:
             response = await inner(request)
             ok = response.status_code < 500
         finally:
-            self.state = back(self.state, probing, sent=call.sends > 0, ok=ok)
+            self._come_back(back(self.state, probing, sent=call.sends > 0, ok=ok))
         if ok and call.sends:
             return response
         await response.aclose()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike, ResponseLike, URLLike
-from holdfast.call import CALL, Call, refusal_reason
+from holdfast.call import CALL, Call
 from holdfast.errors import (
     CircuitOpen,
     Closed,
@@ -27,7 +27,6 @@ from holdfast.events import (
     CallEnded,
     CallStarted,
     Outcome,
-    Refusal,
     Waited,
 )
 from holdfast.policies.emitter import Emitter
@@ -102,14 +101,7 @@ class RefusalTelemetry:
                 return await inner(request)
             except Refused as error:
                 call: Call = request.extensions[CALL]
-                emitter.emit(
-                    Refusal(
-                        **emitter.about(call),
-                        policy=error.policy,
-                        reason=refusal_reason(error),
-                        retry_after=error.retry_after,
-                    )
-                )
+                emitter.refused(call, error)
                 raise
 
         return handle
