@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -407,3 +409,24 @@ async def test_a_pipeline_of_ones_own_layers_has_listeners_too(family: FamilyMod
     async with stage(family, [Reply()], pipeline=pipeline) as on:
         await on.client.get(URL)
     assert told.names == ["CallStarted", "CallEnded"]
+
+
+UNHEARD = """
+import asyncio, sys
+import httpx
+from holdfast.httpx import ResilientTransport
+
+async def main():
+    inner = httpx.MockTransport(lambda _: httpx.Response(503))
+    async with httpx.AsyncClient(transport=ResilientTransport(inner=inner)) as client:
+        await client.get("http://api.test/", extensions={"holdfast": {"deadline": 0.5}})
+
+asyncio.run(main())
+ours = ("holdfast.events", "holdfast.policies.emitter", "holdfast.policies.telemetry")
+print([name for name in ours if name in sys.modules])
+"""
+
+
+def test_where_nobody_listens_nothing_of_it_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", UNHEARD], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -176,6 +178,38 @@ async def test_labels_stay_few_whatever_keys_and_methods_callers_make_up(family:
     told = [dict(labels) for labels in samples]
     assert {labels["key"] for labels in told} == {"k0", "k1", "k2", "_OTHER"}
     assert {labels["method"] for labels in told} == {"_OTHER"}
+
+
+async def test_a_scrape_from_another_thread_disturbs_nobody(family: FamilyModules) -> None:
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry, keys=10)
+    scrapes, failed, over = 0, [], threading.Event()
+
+    def scrape_on() -> None:
+        nonlocal scrapes
+        while not over.is_set():
+            try:
+                generate_latest(registry)
+                scrapes += 1
+            except Exception as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=scrape_on)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        settings: dict[str, Any] = {"rate_limit": RateLimit(1000)}
+        async with stage(family, [Reply()], repeat_last=True, pipeline=watched(metrics, **settings)) as on:
+            thread.start()
+            for number in range(400):
+                response = await on.client.get(URL, extensions={"holdfast": {"key": f"k{number}"}})
+                assert response.status_code == 200
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert failed == []
+    assert scrapes > 0
 
 
 def test_a_policy_that_only_observes_is_counted_apart() -> None:

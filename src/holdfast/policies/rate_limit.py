@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import sniffio
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from holdfast._waiting import Queue, Waiter
 from holdfast._wire import Family, Handler, Q, R
@@ -212,7 +212,8 @@ class RateLimiter:
                 "waiting": len(gate.line),
                 "blocked_for": max(0.0, gate.bucket.blocked_until - now),
             }
-            for key, gate in self._gates.items()
+            for key in list(self._gates)  # a look is no use of it, so not by LRUCache.__getitem__
+            for gate in (Cache.__getitem__(self._gates, key),)
         }
 
     async def _queue(self, gate: _Gate, call: Call, cost: float) -> float:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
@@ -74,7 +74,7 @@ class Retries:
         self.clock = clock
         self.random = random
         self._budget_settings = budget
-        self._budgets: MutableMapping[str, Budget] = LRUCache(maxsize=_KEYS)
+        self._budgets: LRUCache[str, Budget] = LRUCache(maxsize=_KEYS)
         self._pauses: dict[anyio.CancelScope, object] = {}
         self._recent: tuple[str, Budget] | None = None  # an LRU look-up costs more than a deposit
 
@@ -121,8 +121,9 @@ class Retries:
 
     def snapshot(self) -> dict[str, float]:
         """How many retries each key has left now."""
-        now = self.clock.monotonic()
-        return {key: budget.balance(now) for key, budget in list(self._budgets.items())}
+        now, budgets = self.clock.monotonic(), self._budgets
+        looked_at = [(key, Cache.__getitem__(budgets, key)) for key in list(budgets)]  # a look is no use of it
+        return {key: budget.balance(now) for key, budget in looked_at}
 
     async def pause(self, seconds: float, owner: Owner | None) -> bool:
         """Sleep through a backoff; False if the transport was closed before or meanwhile."""

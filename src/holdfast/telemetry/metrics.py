@@ -182,6 +182,7 @@ _ENTERED: Final[Mapping[type[Event], str]] = {
     CircuitRamping: "ramping",
     CircuitClosed: "closed",
 }
+_LOOKS: Final = 20
 _HIGHEST: Final = frozenset({BREAKER_STATE, BLOCKED_UNTIL, OFFLINE})
 
 
@@ -247,7 +248,7 @@ def read(pipelines: list[Watched], keys: Keys, now: float) -> list[Sample]:
     """
     found: dict[tuple[Metric, tuple[str, ...]], float] = {}
     for pipeline in pipelines:
-        for metric, value, labels in _gauges(pipeline.snapshot(), keys, now):
+        for metric, value, labels in _gauges(_snapshot(pipeline), keys, now):
             place = (metric, labels)
             if place not in found:
                 found[place] = value
@@ -256,6 +257,17 @@ def read(pipelines: list[Watched], keys: Keys, now: float) -> list[Sample]:
             else:
                 found[place] += value
     return [Sample(metric, value, labels) for (metric, labels), value in found.items()]
+
+
+def _snapshot(pipeline: Watched) -> dict[str, Any]:
+    # Scrapes come from a thread of their own, and a pipeline's state belongs to its event loop: a key that comes or
+    # goes while it is read is an error, of the reader alone. The next look finds it whole.
+    for _ in range(_LOOKS):
+        try:
+            return pipeline.snapshot()
+        except (RuntimeError, KeyError):
+            continue
+    return pipeline.snapshot()
 
 
 def _gauges(snapshot: dict[str, Any], keys: Keys, now: float) -> Iterator[Sample]:
