@@ -125,16 +125,16 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """The tests marked `slow`; takes minutes."""
+    """What the whole suite leaves out for its length: tests marked `slow`, and every pair of family and event loop."""
     install(session, "test")
-    pytest(session, "-m", "slow", "-o", "faulthandler_timeout=1800", *session.posargs)
+    pytest(session, "-m", "not conformance", "--every-pair", "-o", "faulthandler_timeout=1800", *session.posargs)
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The HTTP cache suite on every kind of cache, the public part in real time; `-- -rP` shows what each does."""
     install(session, "test")
-    pytest(session, "-m", "conformance", "-n", "4", *session.posargs)  # half of it is waiting
+    pytest(session, "-m", "conformance", "-n", "4", "tests/conformance", *session.posargs)  # half of it is waiting
 
 
 def install(session: nox.Session, name: str, *pins: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import ipaddress
 import os
 import re
 import sys
+from collections import defaultdict
 from importlib import util
 from pathlib import Path
 
@@ -79,10 +81,48 @@ def imports_family(path: Path, name: str) -> bool:
     return re.search(rf"^(?:import|from) +(?:{modules})\b", path.read_text("utf-8"), re.MULTILINE) is not None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-pair", action="store_true", help="each test on both families times both event loops")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if CORE in item.path.parents:
             item.add_marker(pytest.mark.smoke)
+    if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
+        left_out = half_of_the_pairs(items)
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=[*left_out])
+
+
+def half_of_the_pairs(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Of each test, and each row of its table, two of the four pairs of family and event loop: those left out.
+
+    Each still runs on both families and on both loops, and they take turns, so that every pair comes in each file.
+    """
+    tests: defaultdict[object, list[tuple[pytest.Item, dict[str, int]]]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            indices = dict(item.callspec.indices)
+            if {"family", "anyio_backend"} <= indices.keys():
+                tests[item.function].append((item, indices))
+    left_out: set[pytest.Item] = set()
+    for number, rows in enumerate(tests.values()):
+        pairs = [(indices.pop("family"), indices.pop("anyio_backend")) for _, indices in rows]
+        if len(set(pairs)) < 4:
+            continue
+        turns: dict[tuple[int, ...], int] = {}
+        for (item, indices), pair in zip(rows, pairs, strict=True):
+            turn = turns.setdefault(tuple(indices.values()), number + len(turns))
+            if (turn + sum(pair)) % 2:
+                left_out.add(item)
+    return left_out
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests are not looked at again by each collection of garbage that one of them needs."""
+    gc.collect()
+    gc.freeze()
 
 
 def refuse_to_leave_this_machine(event: str, arguments: tuple[object, ...]) -> None:

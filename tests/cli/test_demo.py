@@ -222,7 +222,7 @@ def finished(outcomes: Sequence[Outcome] = ()) -> Run:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_the_report_fits_the_terminal(width: int, family: str) -> None:
-    crowd = [Outcome(weather, 98.7, None, cache_hit=True) for weather in range(len(WEATHERS)) for _ in range(9999)]
+    crowd = [Outcome(weather, 98.7, None, cache_hit=True) for weather in range(len(WEATHERS))] * 9999
     text = report(finished(crowd), family, {family: "10.20.30", "holdfast": "10.20.30"}, width, Paint(False))
     table = text.split("\n\n")[1]
     assert max(map(len, text.splitlines())) <= width

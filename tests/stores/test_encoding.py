@@ -8,7 +8,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.caching.directives import ResponseDirectives
@@ -54,6 +54,7 @@ def framed(text: str) -> bytes:
     return b"holdfast-entry/1 %08x\n%b" % (crc32(text.encode()), text.encode())
 
 
+@settings(max_examples=30)  # each draws thirty values
 @given(all_of(Entry), st.integers(0, 2**50), st.integers(0, 2**32 - 1), st.text(max_size=40))
 def test_an_entry_is_read_as_it_was_written(written: Entry, size: int, checksum: int, epoch: str) -> None:
     metadata = decode(encode(written, size=size, checksum=checksum, epoch=epoch))
