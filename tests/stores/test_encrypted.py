@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import aclosing, closing
