@@ -22,6 +22,9 @@ def test_sums_are_those_of_a_log_of_whole_slots(steps: list[tuple[int, bool]], s
         log.append((int(now // 2.0), bad))
         kept = [was_bad for slot, was_bad in log if slot > int(now // 2.0) - slots]
         assert window.sums(now) == (len(kept), sum(kept))
+        for ahead in (2.0, 5.0, 2.0 * slots):  # who looks ahead changes nothing
+            still = [was_bad for slot, was_bad in log if slot > int((now + ahead) // 2.0) - slots]
+            assert window.sums(now + ahead) == (len(still), sum(still))
 
 
 @pytest.mark.parametrize(("at", "sums"), [(0.0, (2, 1)), (29.9, (2, 1)), (30.0, (0, 0)), (1e9, (0, 0))])

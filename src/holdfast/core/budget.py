@@ -66,6 +66,7 @@ class Budget:
 
     def withdraw(self, now: float) -> bool:
         """Take one retry out; False, and nothing taken, if there is none left."""
+        self._turn(now)
         if self.balance(now) < 1:
             return False
         self._retries[self._index] += 1
@@ -81,10 +82,11 @@ class Budget:
                 return
 
     def balance(self, now: float) -> float:
-        """How many retries are left."""
-        self._turn(now)
-        settings = self._settings
-        return settings.reserve + settings.ratio * sum(self._first) - sum(self._retries)
+        """How many retries are left. Turns nothing, so another thread may ask."""
+        settings, oldest = self._settings, max(self._slot, int(now // self._width)) - _SLOTS
+        kept = [number % _SLOTS for number in range(oldest + 1, self._slot + 1)]
+        first, retries = sum(self._first[index] for index in kept), sum(self._retries[index] for index in kept)
+        return settings.reserve + settings.ratio * first - retries
 
     def _turn(self, now: float) -> None:
         slot = int(now // self._width)

@@ -48,10 +48,18 @@ class OutcomeWindow:
             self.bad += 1
 
     def sums(self, now: float) -> tuple[int, int]:
-        """(calls, bad ones) of the window that ends at ``now``."""
-        if now >= self.ends_at:
-            self.roll(now)
-        return self.calls, self.bad
+        """(calls, bad ones) of the window that ends at ``now``. Moves nothing, so another thread may ask."""
+        calls, bad = self.calls, self.bad
+        if now < self.ends_at:
+            return calls, bad
+        oldest = int(now // self._width) - self._slots
+        if self._slot is None or self._slot <= oldest:
+            return 0, 0
+        for slot, old_calls, old_bad in tuple(self._past):
+            if slot <= oldest:
+                calls -= old_calls
+                bad -= old_bad
+        return calls, bad
 
     def roll(self, now: float) -> None:
         """Begin the slot of ``now``, and drop the slots that are too old."""
