@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from holdfast.core.jitter import EqualJitter as EqualJitter
     from holdfast.core.jitter import FullJitter as FullJitter
     from holdfast.core.jitter import ProportionalJitter as ProportionalJitter
+    from holdfast.core.limits import Scope as Scope
+    from holdfast.core.pacing import Pacing as Pacing
     from holdfast.core.retry import IDEMPOTENT_METHODS as IDEMPOTENT_METHODS
     from holdfast.core.retry import Retry as Retry
+    from holdfast.core.sliding import Window as Window
     from holdfast.errors import BodyDropped as BodyDropped
     from holdfast.errors import BodyTooLarge as BodyTooLarge
     from holdfast.errors import CircuitOpen as CircuitOpen
@@ -55,7 +58,10 @@ _MODULES = {
     "core.budget": ("RetryBudget",),
     "core.caching.rules": ("CacheRule",),
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
+    "core.limits": ("Scope",),
+    "core.pacing": ("Pacing",),
     "core.retry": ("IDEMPOTENT_METHODS", "Retry"),
+    "core.sliding": ("Window",),
     "errors": (
         "BodyDropped",
         "BodyTooLarge",

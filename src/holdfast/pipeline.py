@@ -36,16 +36,17 @@ from holdfast.errors import InvalidOption, Refused
 from holdfast.policies.attempt import TIMER_SLACK, Attempts, deadline_exceeded
 from holdfast.policies.breaker import Circuits
 from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
+from holdfast.policies.pacing import Listening, pacing_of
 from holdfast.policies.retry import Retries
 
 if TYPE_CHECKING:
-    from holdfast.core.bucket import RateLimit
+    from holdfast.core.pacing import Mode, Pacing
     from holdfast.events import Listener
     from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.offline import Switch
-    from holdfast.policies.rate_limit import RateLimiter
+    from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Pipeline"]
@@ -64,6 +65,8 @@ class Pipeline:
 
     ``deadline``: seconds for a whole call, queues, redirects and auth flows included (30, None: none).
     ``attempt_timeout``: seconds for each attempt (10; a shorter deadline shortens the default).
+    ``rate_limit``: one limit, or several of which all must pass. ``pacing``: what is made of a server's own word on its
+    limits ("guard", "spread", "off", a `Pacing`; None: nothing).
     ``buffer_body``: read small bodies inside the attempt. ``deadline_covers_body``: whether a body that is still
     on the wire must end within the deadline too ("auto": all but event streams, upgrades and downloads of
     declared size over 256 KiB). ``max_body_bytes``: cap on a decoded body (None: none).
@@ -83,7 +86,8 @@ class Pipeline:
         retry: Retry | None = Retry(),
         budget: RetryBudget | None = RetryBudget(),
         breaker: CircuitBreaker | None = CircuitBreaker(),
-        rate_limit: RateLimit | None = None,
+        rate_limit: Limit | Sequence[Limit] | None = None,
+        pacing: Pacing | Mode | None = "guard",
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
         cache: Cache | None = None,
         hooks: Sequence[AttemptHook] = (),
@@ -123,7 +127,7 @@ class Pipeline:
             )
         )
         self._concurrency = None if concurrency is None else Concurrency(concurrency, clock=clock)
-        self._limiter = None if rate_limit is None else _limiter(rate_limit, clock)
+        self._limiter = _limiter(rate_limit, pacing, clock, emitter)
         self._caching = None if cache is None else _caching(cache, clock, deadline, signed=bool(hooks), emitter=emitter)
         layers: list[Middleware | None] = [
             self._caching,
@@ -166,6 +170,7 @@ class Pipeline:
             breaker=None,
             concurrency=None,
             listeners=listeners,
+            pacing=None,
             deadline=deadline,
             attempt_timeout=None,
             clock=clock,
@@ -377,10 +382,16 @@ class _Entry:
 # A layer that is off by default is imported by those who want it: together they are half of all there is to import.
 
 
-def _limiter(settings: RateLimit, clock: Clock) -> RateLimiter:
+def _limiter(
+    limits: Limit | Sequence[Limit] | None, pacing: Pacing | Mode | None, clock: Clock, emitter: Emitter | None
+) -> RateLimiter | Listening | None:
+    if pacing not in (None, "guard"):
+        pacing = pacing_of(pacing)
+    if limits is None:
+        return None if pacing is None else Listening(pacing, clock=clock, emitter=emitter)
     from holdfast.policies.rate_limit import RateLimiter
 
-    return RateLimiter(settings, clock=clock)
+    return RateLimiter(limits, clock=clock, pacing=None if pacing is None else pacing_of(pacing), emitter=emitter)
 
 
 def _emitter(listeners: Sequence[Listener], clock: Clock) -> Emitter:

@@ -8,10 +8,10 @@ will have run empty, so that rounding never adds up and an idle bucket needs no 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Literal
 
+from holdfast.core.limits import Key, Place, check_limit
 from holdfast.core.settings import Settings
 
 __all__ = ["Bucket", "RateLimit"]
@@ -37,8 +37,9 @@ class RateLimit(Settings, kw_only=False):
     trio and other clocks are always served by "smooth". Promise, order and waits are the same for both.
 
     ``max_wait`` (seconds, None: as long as the call's deadline allows) and ``max_queue`` (callers for each
-    key) bound the queue; who cannot be served within them is refused at once with `RateLimited`. ``key``
-    maps the call's key (by default its origin) to the one whose tokens it takes; None keeps it.
+    key) bound the queue; who cannot be served within them is refused at once with `RateLimited`. ``key`` says
+    whose tokens a request takes: "origin" (or what its option ``key`` names in place of it), "operation" or
+    "identity" for each of those options under it, or a function of a `Scope`, which has all three.
 
     >>> RateLimit(100, per=60.0, burst=10).interval
     0.6
@@ -51,21 +52,14 @@ class RateLimit(Settings, kw_only=False):
     engine: Literal["leaky", "smooth"] | None = None
     max_wait: float | None = None
     max_queue: int = 10_000
-    key: Callable[[str], str] | None = None
+    key: Key = "origin"
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit < math.inf:
-            raise ValueError(f"limit must be a number of requests above 0, got {self.limit}")
-        if not 0 < self.per < math.inf:
-            raise ValueError(f"per must be a number of seconds above 0, got {self.per}")
+        check_limit(self.limit, self.per, self.max_wait, self.max_queue, self.key)
         if self.burst is not None and not 1 <= self.burst < math.inf:
             raise ValueError(f"burst must be at least 1, got {self.burst}")
         if self.engine not in (None, "leaky", "smooth"):
             raise ValueError(f'engine must be "leaky", "smooth" or None, got {self.engine!r}')
-        if self.max_wait is not None and not self.max_wait >= 0:  # nan is neither
-            raise ValueError(f"max_wait must be 0 seconds or more, got {self.max_wait}")
-        if self.max_queue < 0:
-            raise ValueError(f"max_queue must be 0 or more, got {self.max_queue}")
 
     @property
     def capacity(self) -> float:
@@ -111,6 +105,10 @@ class Bucket:
         self._returns: list[tuple[float, float, float]] = []  # place, seconds, moment after which it is history
         self._barrier = -math.inf  # tokens before this place were taken before a block
 
+    @property
+    def largest(self) -> float:
+        return self.burst
+
     def wait(self, cost: float, now: float, *, queued: bool = False) -> float:
         """Seconds until ``cost`` tokens are there, 0 if they are. ``queued``: callers stand in line for them.
 
@@ -136,12 +134,17 @@ class Bucket:
         self.full_at = end = start + cost * interval
         return end + self._shift
 
-    def give_back(self, place: float, cost: float, now: float) -> None:
+    def sent(self, place: Place, cost: float, now: float) -> Place:
+        """A token was due when it was granted, however late its owner is."""
+        return place
+
+    def give_back(self, place: Place, cost: float, now: float) -> None:
         """Return tokens that were not used: whatever of them has not run out of the bucket since.
 
         At once it is as if they had never been taken. Later, those who came after have already had the good
         of them in part; the promise is kept in every case. Tokens from before a block are not taken back.
         """
+        assert not isinstance(place, tuple), "a place of this bucket"
         if place <= self._barrier:
             return
         self._forget_returns(now)

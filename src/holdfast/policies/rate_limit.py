@@ -1,130 +1,77 @@
-"""Rate limit: each request takes a token of its key, in the order of arrival, and waits for it if it must.
+"""Rate limits: each request takes a token of every limit that it comes under, and waits until it can.
 
-`core.bucket` decides; here is the queue. Nobody overtakes: who arrives while others wait stands behind them,
-whatever it costs and whatever is free. Only the first in line lets time pass, and it takes the tokens of all
-behind it whose time has come as well; so there is one timer for each key, however long the line.
+`core.bucket`, `core.sliding` and `core.limits` decide; `_gate` has the line. Here is what they must not know: the
+calls, their deadlines, which gates there are, and what an answer says of the server's own limits.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import sniffio
 from cachetools import Cache, LRUCache
 
-from holdfast._waiting import Queue, Waiter
-from holdfast._wire import Family, Handler, Q, R
-from holdfast.call import CALL, Call
+from holdfast._wire import Family, Handler, Q, R, ResponseLike
+from holdfast.call import CALL, DEFAULT_OPTIONS, Call
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.bucket import Bucket, RateLimit
+from holdfast.core.hints import hints_of
+from holdfast.core.limits import Joint, Meter, Place, Scope, key_for
+from holdfast.core.pacing import Pacing
+from holdfast.core.retry_after import server_delay
+from holdfast.core.sliding import Log, Window
 from holdfast.errors import InvalidOption, RateLimited, Refused
+from holdfast.policies._aio_bucket import AioBucket
+from holdfast.policies._gate import Caller, Crossing, Gate
+from holdfast.policies.pacing import ASKING, LOOK_EVERY
 
 if TYPE_CHECKING:
-    import asyncio
+    from holdfast.policies.emitter import Emitter
 
-    from aiolimiter import AsyncLimiter
+__all__ = ["Limit", "RateLimiter", "Tokens"]
 
-__all__ = ["RateLimiter"]
+Limit = RateLimit | Window
 
 _KEYS = 1024
-"""How many keys are remembered beyond those whose bucket is not full or who have callers waiting."""
+"""How many keys are remembered beyond those whose tokens are not all there or who have callers waiting."""
 
 _LEAKY_FROM = 10.0
 """Burst from which aiolimiter keeps up its rate when one caller at a time stands in it (R5.0)."""
 
 
-class _Caller(Waiter):
-    """Waits for ``cost`` tokens until ``until`` (monotonic); in ``scope`` while it lets time pass for all."""
+class Tokens:
+    """What `RateLimiter.acquire` took. `give_back` it if nothing was sent; once, and harmless after that."""
 
-    __slots__ = ("cost", "scope", "until")
+    __slots__ = ("_give_back",)
 
-    def __init__(self, cost: float, until: float, owner: object) -> None:
-        super().__init__(owner)
-        self.cost = cost
-        self.until = until
-        self.scope: anyio.CancelScope | None = None
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
 
-
-class _Gate:
-    """What is known of one key: its bucket, the line in front of it, and the sum of the costs in the line.
-
-    ``waiting`` counts those in the line and those who were served but have not run since.
-    """
-
-    __slots__ = ("aio", "bucket", "key", "line", "queued", "waiting")
-
-    def __init__(self, key: str, settings: RateLimit, leaky: bool) -> None:
-        self.key = key
-        self.bucket = Bucket(settings.capacity, settings.interval)
-        self.line: Queue[_Caller] = Queue()
-        self.queued = 0.0
-        self.waiting = 0
-        self.aio = _AioBucket(self.bucket) if leaky else None
-
-    def idle(self, now: float) -> bool:
-        return not self.waiting and self.bucket.idle(now)
-
-    def wait_at_end(self, cost: float, now: float) -> float:
-        """Seconds that a caller would wait who joins now; exact, unless somebody in front gives up."""
-        return self.bucket.wait(self.queued + cost, now, queued=bool(self.line))
-
-    def give_back(self, place: float, cost: float, now: float) -> None:
-        self.bucket.give_back(place, cost, now)
-        if (first := self.line.first) is not None and first.scope is not None:
-            first.scope.cancel()  # it looks at the bucket again
-
-    def join(self, caller: _Caller) -> bool:
-        """Stand at the end; True if that is the head of the line."""
-        self.line.join(caller)
-        self.queued += caller.cost
-        return len(self.line) == 1
-
-    def leave(self, caller: _Caller) -> bool:
-        """Out of the line, wherever it stood; the next one becomes the head. True if it stood there."""
-        was_first = self.line.first is caller
-        if not self.line.leave(caller):
-            return False
-        self.queued = self.queued - caller.cost if self.line else 0.0
-        if was_first and (first := self.line.first) is not None:
-            first.wake()
-        return True
-
-    def dismiss(self, caller: _Caller, error: Exception) -> None:
-        if self.leave(caller):
-            caller.settle(error)
-            if caller.scope is not None:
-                caller.scope.cancel()
-
-    def serve(self, now: float) -> None:
-        """Hand tokens to the front of the line as far as they are due, and have the next one take over."""
-        while (first := self.line.first) is not None:
-            place = self.bucket.take(first.cost, now, queued=True)
-            if place is None:
-                break
-            self.line.leave(first)
-            self.queued -= first.cost
-            first.settle(place)
-        if first is None:
-            self.queued = 0.0
-        else:
-            first.wake()
+    def give_back(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
 
 
 class RateLimiter:
-    """Holds back each request until its key has a token for it; a cost of more than one takes that many.
+    """Holds back each request until all limits have a token for it; a cost of more than one takes that many.
 
-    Shared by all transports that are given it, through their pipeline; the state of a key is plain numbers
-    while nobody waits, so it survives the end of an event loop. A second loop whose callers must wait while
-    those of the first still do gets a RuntimeError.
+    Tokens of several limits are taken in one step, or none. Shared by all transports that are given it, through
+    their pipeline; the state of a key is plain numbers while nobody waits, so it survives the end of an event loop.
+    A second loop whose callers must wait while those of the first still do gets a RuntimeError.
 
     Raises the family's `RateLimited` at once, without joining the line, if the wait is longer than what
     the deadline or ``max_wait`` leaves, or if the line is full; ``retry_after`` is the wait. Raises
-    `InvalidOption` (a ValueError) if the cost is above the burst. A caller that is cancelled leaves the line
-    as if it had never stood there; a token that was not used for a send goes back.
+    `InvalidOption` (a ValueError) if the cost is above what one limit can ever hold. A caller that is cancelled
+    leaves the line as if it had never stood there; a token that was not used for a send goes back.
+
+    ``pacing`` says what is made of the server's own word on its limits (None: nothing). It may be all there is: without
+    a limit, nobody is held back before a server asks for it.
 
     >>> from holdfast.clock import SystemClock
     >>> limiter = RateLimiter(RateLimit(2, per=60.0, burst=1), clock=SystemClock())
@@ -132,65 +79,136 @@ class RateLimiter:
     (True, False)
     """
 
-    def __init__(self, settings: RateLimit, *, clock: Clock) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        limits: Limit | Sequence[Limit],
+        *,
+        clock: Clock,
+        pacing: Pacing | None = None,
+        emitter: Emitter | None = None,
+    ) -> None:
+        self.limits: tuple[Limit, ...] = (limits,) if isinstance(limits, RateLimit | Window) else tuple(limits)
+        self._hears = pacing is not None
+        self._pacing = pacing or Pacing("off")
         self._clock = clock
+        self._emitter = emitter
+        keys = [limit.key for limit in self.limits]
+        self._plain = all(key == "origin" for key in keys)
+        # Limits that are asked for different keys do not stand and fall together.
+        self._apart = any(key != keys[0] for key in keys)
+        self._max_wait = min((limit.max_wait for limit in self.limits if limit.max_wait is not None), default=math.inf)
+        self._max_queue = min((limit.max_queue for limit in self.limits), default=10_000)
         # aiolimiter reads asyncio's clock, so it is of no use with another.
-        wants_leaky = settings.engine == "leaky" or (settings.engine is None and settings.capacity >= _LEAKY_FROM)
+        only = self.limits[0] if len(self.limits) == 1 else None
+        wants_leaky = isinstance(only, RateLimit) and (
+            only.engine == "leaky" or (only.engine is None and only.capacity >= _LEAKY_FROM)
+        )
         self._leaky = wants_leaky and isinstance(clock, SystemClock)
-        self._gates: LRUCache[str, _Gate] = LRUCache(math.inf)  # bounded by `_trim`, which looks before it drops
-        self._recent: _Gate | None = None  # an LRU look-up costs more than taking a token
+        # Bounded by `_trim`, which looks before it drops.
+        self._gates: LRUCache[tuple[str, ...], Gate] = LRUCache(math.inf)
+        self._crossings: dict[tuple[int, str], Crossing] = {}
+        self._recent: Gate | None = None  # an LRU look-up costs more than taking a token
+        self._arrivals = count()
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        monotonic, key_of = self._clock.monotonic, self.settings.key
+        monotonic, plain, hears = self._clock.monotonic, self._plain, self._hears
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
-            key = call.key if key_of is None else key_of(call.key)
             gate = self._recent
-            if gate is None or gate.key != key:
-                gate = self._gate(key)
+            if not plain or gate is None or gate.key != call.key:
+                try:
+                    gate = self._gate(_scope(call))
+                except InvalidOption as error:
+                    raise family.refusal(error, request) from error.__cause__
             cost = call.options.cost
-            place = None if gate.waiting else gate.bucket.take(cost, monotonic())
+            place = None if gate.busy else gate.meter.take(cost, monotonic())
             if place is None:
                 try:
-                    place = await self._queue(gate, call, cost)
+                    place = await self._pass(gate, call, cost)
                 except Refused as error:
                     raise family.refusal(error, request) from None
-            sends = call.sends
+            sends, pace = call.sends, gate.pace
+            if pace is not None:
+                pace.in_flight += cost
             try:
-                return await inner(request)
+                response = await inner(request)
             finally:
+                if pace is not None:
+                    pace.in_flight -= cost
                 if call.sends == sends:
                     gate.give_back(place, cost, monotonic())
+            if hears:
+                if gate.look_in and response.status_code not in ASKING:
+                    gate.look_in -= 1
+                else:
+                    self._hear(gate, response)
+            return response
 
         return handle
 
+    async def acquire(self, key: str, cost: float = 1.0, *, call: Call | None = None) -> Tokens:
+        """Wait for tokens, for anything that is about to be sent under ``key``; ``call`` has its deadline and options.
+
+        Raises `RateLimited` and `InvalidOption` as a request does. Cancelled, it leaves no trace.
+        """
+        call = call or Call(DEFAULT_OPTIONS, self._clock.monotonic(), None, None, key)
+        gate = self._gate(_scope(call))
+        place = None if gate.busy else gate.meter.take(cost, self._clock.monotonic())
+        if place is None:
+            place = await self._pass(gate, call, cost)
+        return Tokens(lambda: gate.give_back(place, cost, self._clock.monotonic()))
+
     def try_acquire(self, key: str, cost: float = 1.0) -> bool:
         """Take tokens if they are there and nobody waits for them; there is no giving back."""
-        self._check_cost(cost)
-        gate = self._gate(key)
-        return not gate.waiting and gate.bucket.take(cost, self._clock.monotonic()) is not None
+        gate = self._gate(Scope(key))
+        self._check_cost(gate, cost)
+        if gate.waiting:
+            return False
+        caller = Caller(cost, -math.inf, next(self._arrivals), None)
+        return gate.take(caller, self._clock.monotonic(), queued=False) is not None
 
     def wait_time(self, key: str, cost: float = 1.0) -> float:
         """Seconds that a request would wait which arrives now."""
-        self._check_cost(cost)
-        return self._gate(key).wait_at_end(cost, self._clock.monotonic())
+        gate = self._gate(Scope(key))
+        self._check_cost(gate, cost)
+        return gate.wait_at_end(cost, self._clock.monotonic())
 
     def block(self, key: str, until: float) -> None:
-        """No request of ``key`` before ``until`` (monotonic seconds), waiting ones included; then the rate.
+        """No request of ``key`` before ``until`` (monotonic seconds), waiting ones included; then at the rate.
 
         Those who cannot wait that long are refused now. A block is never shortened.
         """
-        gate = self._gate(key)
-        gate.bucket.block(until)
-        now, ahead = self._clock.monotonic(), 0.0
-        for caller in gate.line:
-            wait = gate.bucket.wait(ahead + caller.cost, now, queued=True)
-            if now + wait > caller.until:
-                gate.dismiss(caller, self._too_long(gate, wait))
-            else:
-                ahead += caller.cost
+        gate = self._gate(Scope(key))
+        gate.block(until)
+        self._review(gate)
+
+    def hear(self, call: Call, response: ResponseLike) -> None:
+        """Go by what the answer to ``call`` says of the server's own limits, as all callers of its keys do then."""
+        self._hear(self._gate(_scope(call)), response)
+
+    def _hear(self, gate: Gate, response: ResponseLike) -> None:
+        pacing, header = self._pacing, response.headers.get
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        silence, source = 0.0, "retry_after"
+        delay = server_delay(header, wall) if response.status_code in ASKING else None
+        if delay is not None:  # goes before what the same answer says of quotas
+            silence = min(delay, pacing.max_server_delay)
+            gate.block(now + silence)
+        elif pacing.mode == "off":
+            gate.look_in = math.inf
+        elif hints := hints_of(header, wall, reset=pacing.reset):
+            gate.look_in = 0
+            silence, source = gate.paced().learn(hints, now), hints[0].source
+            gate.look_again()
+        elif not gate.look_in:
+            gate.look_in = LOOK_EVERY - 1
+        if silence > 0:
+            self._review(gate)
+            if self._emitter is not None:
+                from holdfast.events import LimitBlocked
+
+                self._emitter.emit(LimitBlocked(**self._emitter.at(gate.key), seconds=silence, source=source))
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
@@ -199,86 +217,119 @@ class RateLimiter:
                 if owner is None or caller.owner is owner:
                     gate.dismiss(caller, make_error())
 
-    def snapshot(self) -> dict[str, dict[str, float | int | str]]:
-        """By key: setting, tokens there (below 0 during a block), callers waiting, seconds still blocked."""
-        now = self._clock.monotonic()
-        return {
-            key: {
-                "limit": self.settings.limit,
-                "per": self.settings.per,
-                "burst": gate.bucket.burst,
-                "engine": "leaky" if self._leaky else "smooth",
-                "tokens": gate.bucket.available(now),
-                "waiting": len(gate.line),
-                "blocked_for": max(0.0, gate.bucket.blocked_until - now),
-            }
-            for key in list(self._gates)  # a look is no use of it, so not by LRUCache.__getitem__
-            for gate in (Cache.__getitem__(self._gates, key),)
-        }
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """By key: settings, tokens there (below 0 during a block), callers waiting, seconds still blocked.
 
-    async def _queue(self, gate: _Gate, call: Call, cost: float) -> float:
-        """Stand in line; returns the place of the tokens."""
+        ``limit``, ``per`` and ``burst`` are the first limit's; ``limits`` has them all. ``remaining`` and ``resets_in``
+        are the server's word, None if it said nothing.
+        """
+        now = self._clock.monotonic()
+        settings = [_described(limit) for limit in self.limits]
+        first = settings[0] if settings else {}
+        said: dict[str, dict[str, Any]] = {}
+        for keys in list(self._gates):
+            gate = Cache.__getitem__(self._gates, keys)  # a look is no use of it, so not by LRUCache.__getitem__
+            remaining, resets_in = (None, None) if gate.pace is None else gate.pace.snapshot(now)
+            said[gate.key] = {
+                **first,
+                "limits": settings,
+                "engine": "leaky" if self._leaky else "smooth",
+                "tokens": gate.meter.available(now),
+                "waiting": len(gate.line),
+                "blocked_for": max(0.0, gate.blocked_until - now),
+                "remaining": remaining,
+                "resets_in": resets_in,
+            }
+        return said
+
+    async def _pass(self, gate: Gate, call: Call, cost: float) -> Place:
+        """Off the short way: at once if nobody waits and the tokens are there, else through the line."""
         clock = self._clock
         started = clock.monotonic()
-        caller = self._enter(gate, call, cost, started)
-        gate.waiting += 1
+        self._check_cost(gate, cost)
+        gate.line.settle_loop()
+        until = started + self._max_wait
+        if call.deadline is not None and call.deadline < until:
+            until = call.deadline
+        caller = Caller(cost, until, next(self._arrivals), call.owner)
+        if not gate.waiting and (place := gate.take(caller, started, queued=False)) is not None:
+            return place
+        self._check_wait(gate, caller, started)
+        gate.busy += 1
         try:
-            if not gate.join(caller):
-                await caller
-            elif gate.waiting > 1:
-                await clock.sleep(0.0)  # those who were served a moment ago run first
-            while caller.outcome is None:  # at the head of the line
-                now = clock.monotonic()
-                if (wait := gate.bucket.wait(cost, now, queued=True)) > 0:
-                    with anyio.CancelScope() as caller.scope:
-                        await self._pass_time(gate, cost, now, wait)
-                    caller.scope = None
-                else:
-                    gate.serve(now)
+            # Where the wait was foretold exactly, nobody needs a timer of its own.
+            with nullcontext() if gate.exact or until == math.inf else clock.timeout_at(until):
+                await self._stand(gate, caller)
+            now = clock.monotonic()
+            if gate.leave(caller):
+                raise self._too_long(gate, gate.wait_at_end(cost, now))
         except BaseException:
-            if not gate.leave(caller) and isinstance(caller.outcome, float):
+            if not gate.leave(caller) and isinstance(caller.outcome, float | tuple):
                 gate.give_back(caller.outcome, cost, clock.monotonic())
             raise
         finally:
-            gate.waiting -= 1
+            gate.busy -= 1
         caller.raise_if_dismissed()
-        assert isinstance(caller.outcome, float), "either sent away or served"
-        call.waited("rate_limit", clock.monotonic() - started)
-        return caller.outcome
+        assert isinstance(caller.outcome, float | tuple), "either sent away or served"
+        call.waited("rate_limit", now - started)
+        return gate.meter.sent(caller.outcome, cost, now)
 
-    def _enter(self, gate: _Gate, call: Call, cost: float, now: float) -> _Caller:
-        """May this caller join? Raises what it is told if not."""
-        self._check_cost(cost)
-        gate.line.settle_loop()
-        until = math.inf if self.settings.max_wait is None else now + self.settings.max_wait
-        if call.deadline is not None and call.deadline < until:
-            until = call.deadline
-        wait = gate.wait_at_end(cost, now)
-        if now + wait > until:
-            raise self._too_long(gate, wait)
-        if len(gate.line) >= self.settings.max_queue:
-            raise RateLimited(
-                f"{len(gate.line)} requests already wait for a token of {gate.key}, which is max_queue",
-                policy="rate_limit",
-                key=gate.key,
-                retry_after=wait,
-            )
-        return _Caller(cost, until, call.owner)
+    async def _stand(self, gate: Gate, caller: Caller) -> None:
+        """Return once the caller was served or sent away."""
+        clock = self._clock
+        if not gate.join(caller):
+            await caller
+        elif gate.waiting > 1:
+            await clock.sleep(0.0)  # those who were served a moment ago run first
+        while caller.outcome is None:  # at the head of the line
+            now = clock.monotonic()
+            if (wait := gate.wait(caller, now)) > 0:
+                with anyio.CancelScope() as caller.scope:
+                    await self._pass_time(gate, caller.cost, now, wait)
+                caller.scope = None
+            else:
+                gate.serve(now)
 
-    async def _pass_time(self, gate: _Gate, cost: float, now: float, wait: float) -> None:
-        """Return about when the head's tokens are due; the bucket has the last word."""
-        if gate.aio is None or sniffio.current_async_library() != "asyncio":
+    async def _pass_time(self, gate: Gate, cost: float, now: float, wait: float) -> None:
+        """Return about when the head's tokens are due; the meter has the last word."""
+        if gate.aio is None or gate.pace is not None or sniffio.current_async_library() != "asyncio":
             await self._clock.sleep(wait)
         elif (surplus := gate.aio.surplus(now)) > 0:
             await self._clock.sleep(surplus)
         elif not await gate.aio.stand(cost, now):
             await self._clock.sleep(wait)
 
-    def _check_cost(self, cost: float) -> None:
-        if cost > self.settings.capacity:
-            raise InvalidOption(f"cost={cost:g} can never pass a rate limit whose burst is {self.settings.capacity:g}")
+    def _review(self, gate: Gate) -> None:
+        """The wait has grown: refuse now those who cannot wait that long."""
+        now, ahead = self._clock.monotonic(), 0.0
+        for caller in gate.line:
+            ahead += caller.cost
+            wait = gate.own_wait(ahead, now)
+            if now + wait > caller.until:
+                ahead -= caller.cost
+                gate.dismiss(caller, self._too_long(gate, wait))
+        for crossing in gate.crossings:
+            crossing.look_again()
 
-    def _too_long(self, gate: _Gate, wait: float) -> RateLimited:
+    def _check_wait(self, gate: Gate, caller: Caller, now: float) -> None:
+        """May this caller join? Raises what it is told if not."""
+        wait = gate.wait_at_end(caller.cost, now)
+        if now + wait > caller.until:
+            raise self._too_long(gate, wait)
+        if len(gate.line) >= self._max_queue:
+            raise RateLimited(
+                f"{len(gate.line)} requests already wait for a token of {gate.key}, which is max_queue",
+                policy="rate_limit",
+                key=gate.key,
+                retry_after=wait,
+            )
+
+    def _check_cost(self, gate: Gate, cost: float) -> None:
+        if cost > gate.meter.largest:
+            largest = f"{gate.meter.largest:g}"
+            raise InvalidOption(f"cost={cost:g} can never pass a rate limit whose burst is {largest}")
+
+    def _too_long(self, gate: Gate, wait: float) -> RateLimited:
         return RateLimited(
             f"a token of {gate.key} would be there in {wait:.3f} s, which is longer than this call can wait",
             policy="rate_limit",
@@ -286,13 +337,52 @@ class RateLimiter:
             retry_after=wait,
         )
 
-    def _gate(self, key: str) -> _Gate:
-        gate = self._gates.get(key)
+    def _gate(self, scope: Scope) -> Gate:
+        keys = (scope.key,) if self._plain else self._keys(scope)
+        gate = self._recent
+        if gate is not None and gate.keys == keys:
+            return gate
+        gate = self._gates.get(keys)
         if gate is None:
             self._trim()
-            gate = self._gates[key] = _Gate(key, self.settings, self._leaky)
+            gate = self._gates[keys] = self._crossed(keys) if self._apart else self._single(keys)
         self._recent = gate
         return gate
+
+    def _keys(self, scope: Scope) -> tuple[str, ...]:
+        """One for each limit; one for all of them if they are asked for the same."""
+        keys: list[str] = []
+        for limit in self.limits if self._apart else self.limits[:1]:
+            try:
+                key = key_for(limit.key, scope)
+            except Exception as error:  # the user's function; what it broke on is chained
+                raise InvalidOption(f"a rate limit's key function raised {type(error).__name__}: {error}") from error
+            if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (it is the user's)
+                raise InvalidOption(f"a rate limit's key function returned {key!r}, which is no string")
+            keys.append(key)
+        return tuple(keys)
+
+    def _single(self, keys: tuple[str, ...]) -> Gate:
+        meters = [_meter(limit) for limit in self.limits]
+        only = meters[0] if len(meters) == 1 else None
+        return Gate(
+            keys,
+            Joint(meters) if only is None else only,
+            self._pacing,
+            exact=self._pacing.mode != "spread" and (not meters or isinstance(only, Bucket)),
+            aio=AioBucket(only) if self._leaky and isinstance(only, Bucket) else None,
+            smooth_release=any(isinstance(meter, Bucket) for meter in meters),
+        )
+
+    def _crossed(self, keys: tuple[str, ...]) -> Gate:
+        crossings: list[Crossing] = []
+        for place in enumerate(keys):
+            crossing = self._crossings.get(place)
+            if crossing is None:
+                crossing = self._crossings[place] = Crossing(_meter(self.limits[place[0]]))
+            crossings.append(crossing)
+        meter = Joint([crossing.meter for crossing in crossings])
+        return Gate(keys, meter, self._pacing, exact=False, crossings=tuple(crossings))
 
     def _trim(self) -> None:
         """Drop keys that were not used for longest, but never one that remembers something.
@@ -303,56 +393,27 @@ class RateLimiter:
         for _ in range(8):
             if len(self._gates) < _KEYS:
                 return
-            key, gate = self._gates.popitem()
+            keys, gate = self._gates.popitem()
             if not gate.idle(now):
-                self._gates[key] = gate
+                self._gates[keys] = gate
+                continue
+            for place, crossing in zip(enumerate(keys), gate.crossings, strict=False):  # none, where nothing is shared
+                crossing.gates -= 1
+                if not crossing.gates:
+                    del self._crossings[place]
 
 
-class _AioBucket:
-    """aiolimiter's leaky bucket behind ours, for the head of the line to stand in.
+def _scope(call: Call) -> Scope:
+    return Scope(call.key, call.options.operation, call.options.identity)
 
-    aiolimiter can neither look ahead nor take back, so it is told of tokens when somebody must wait: what was
-    taken since is poured in first, and what was given back is poured less. ``empty_at`` is when it will
-    have run out by our reckoning, in the form of `Bucket.full_at`.
-    """
 
-    __slots__ = ("_bucket", "_empty_at", "_limiter", "_loop")
+def _meter(limit: Limit) -> Meter:
+    if isinstance(limit, RateLimit):
+        return Bucket(limit.capacity, limit.interval)
+    return Log(limit.limit, limit.per + limit.margin_in_force)
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
-        self._limiter: AsyncLimiter | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._empty_at = -math.inf
 
-    def surplus(self, now: float) -> float:
-        """Seconds until what is owed fits in at all; more than 0 only during a block."""
-        return self._bucket.wait(0.0, now)
-
-    async def stand(self, cost: float, now: float) -> bool:
-        """Wait until ``cost`` tokens fit in. False, at once, if there is nothing to pour.
-
-        When cancelled, what was poured in stays there and is counted.
-        """
-        limiter = self._here()
-        interval = self._bucket.interval
-        owed = (self._bucket.full_at - max(self._empty_at, now)) / interval
-        if owed > 0:
-            await limiter.acquire(min(owed, limiter.max_rate))
-            self._empty_at = self._bucket.full_at
-        tokens = cost + min(owed, 0.0)
-        if tokens <= 0:
-            return False
-        await limiter.acquire(tokens)
-        self._empty_at = max(self._empty_at, now) + tokens * interval
-        return True
-
-    def _here(self) -> AsyncLimiter:
-        """The limiter of the running loop; a new one starts empty, and is owed everything."""
-        loop = sys.modules["asyncio"].get_running_loop()
-        if self._limiter is None or self._loop is not loop:
-            from aiolimiter import AsyncLimiter  # 3 ms that only those pay who ever wait
-
-            self._limiter = AsyncLimiter(self._bucket.burst, self._bucket.burst * self._bucket.interval)
-            self._loop = loop
-            self._empty_at = -math.inf
-        return self._limiter
+def _described(limit: Limit) -> dict[str, float | str]:
+    burst = limit.capacity if isinstance(limit, RateLimit) else limit.limit
+    kind = "rate" if isinstance(limit, RateLimit) else "window"
+    return {"kind": kind, "limit": limit.limit, "per": limit.per, "burst": burst}

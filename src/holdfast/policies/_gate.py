@@ -1,0 +1,249 @@
+"""The line in front of the tokens of one key, and what happens where lines of different keys meet.
+
+Nobody overtakes: who arrives while others wait stands behind them, whatever it costs and whatever is free. Only the
+first in line lets time pass, and it takes the tokens of all behind it whose time has come as well; so there is one
+timer for each line, however long.
+
+Limits with keys of their own (10 a second for an origin, 1,000 an hour for each tenant) make lines that meet at the
+tokens they share. There, who came later may go first only if nobody at the head of another line gets its turn later
+for it: a tenant that has used up its hour holds up nobody else, and is itself not starved. The order of arrival is the
+same everywhere, so two heads never wait for each other.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from holdfast._waiting import Queue, Waiter
+from holdfast.core.limits import Meter, Place
+from holdfast.core.pacing import Pace, Pacing
+from holdfast.policies._aio_bucket import AioBucket
+
+__all__ = ["Caller", "Crossing", "Gate"]
+
+_ROUNDING = 1e-9
+
+
+class Caller(Waiter):
+    """Waits for ``cost`` tokens until ``until`` (monotonic); in ``scope`` while it lets time pass for all.
+
+    ``number`` counts arrivals over all gates.
+    """
+
+    __slots__ = ("cost", "number", "scope", "until")
+
+    def __init__(self, cost: float, until: float, number: int, owner: object) -> None:
+        super().__init__(owner)
+        self.cost = cost
+        self.until = until
+        self.number = number
+        self.scope: anyio.CancelScope | None = None
+
+
+class Crossing:
+    """The tokens of one limit that several gates share, and those of them where somebody waits."""
+
+    __slots__ = ("gates", "lines", "meter")
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.gates = 0
+        self.lines: dict[Gate, None] = {}
+
+    def wait(self, caller: Caller, gate: Gate, now: float) -> float:
+        """Seconds until ``caller`` holds up nobody who came before it and is first at another gate."""
+        if not self.lines or (len(self.lines) == 1 and gate in self.lines):
+            return 0.0
+        older: list[tuple[float, float]] = []  # how long it waits anyway, and its cost
+        for other in self.lines:
+            first = other.line.first
+            if other is not gate and first is not None and first.number < caller.number:
+                older.append((other.own_wait(first.cost, now), first.cost))
+        older.sort()
+        ahead = wait = 0.0
+        for patience, cost in older:
+            ahead += cost
+            then = self.meter.wait(ahead + caller.cost, now, queued=True)
+            if then > max(patience, self.meter.wait(ahead, now, queued=True)) + _ROUNDING:
+                wait = then  # its token would be gone: it goes first
+        return wait
+
+    def look_again(self) -> None:
+        """Somebody left or must wait longer: others may go earlier than they thought."""
+        for gate in self.lines:
+            gate.look_again()
+
+
+class Gate:
+    """What is known of one key, or of one set of keys: its tokens, the line in front of them, the server's word.
+
+    ``busy`` counts those in the line and those who were served but have not run since; above that, it is more than 0
+    while the short way past the line is closed for other reasons (``detours``).
+    """
+
+    __slots__ = (
+        "aio",
+        "busy",
+        "crossings",
+        "detours",
+        "exact",
+        "key",
+        "keys",
+        "line",
+        "look_in",
+        "meter",
+        "pace",
+        "pacing",
+        "queued",
+        "smooth_release",
+    )
+
+    def __init__(
+        self,
+        keys: tuple[str, ...],
+        meter: Meter,
+        pacing: Pacing,
+        *,
+        exact: bool,
+        crossings: tuple[Crossing, ...] = (),
+        aio: AioBucket | None = None,
+        smooth_release: bool = False,
+    ) -> None:
+        self.keys = keys
+        self.key = " + ".join(dict.fromkeys(keys))
+        self.meter = meter
+        self.crossings = crossings
+        self.exact = exact  # a wait that was foretold never grows but by a block
+        self.aio = aio
+        self.smooth_release = smooth_release  # after a block its tokens come at a rate by themselves
+        self.pacing = pacing
+        self.pace: Pace | None = None  # made when the server first has something to say
+        self.line: Queue[Caller] = Queue()
+        self.queued = 0.0  # the sum of the costs in the line
+        self.detours = 1 if crossings else 0
+        self.busy = self.detours
+        self.look_in: float = 0  # answers until one is looked at for what it says of limits
+        for crossing in crossings:
+            crossing.gates += 1
+
+    @property
+    def waiting(self) -> int:
+        """Callers in line, and those who were served but have not run since."""
+        return self.busy - self.detours
+
+    @property
+    def blocked_until(self) -> float:
+        until = self.meter.blocked_until
+        return until if self.pace is None else max(until, self.pace.blocked_until)
+
+    def idle(self, now: float) -> bool:
+        """True if nothing is lost with it."""
+        if self.waiting or (self.pace is not None and not self.pace.idle(now)):
+            return False
+        if not self.crossings:
+            return self.meter.idle(now)
+        return all(crossing.gates > 1 or crossing.meter.idle(now) for crossing in self.crossings)
+
+    def paced(self) -> Pace:
+        """From now on the server has its say here."""
+        if self.pace is None:
+            self.pace = Pace(self.pacing.mode, self.pacing.max_server_delay)
+            self.detours += 1
+            self.busy += 1
+        return self.pace
+
+    def own_wait(self, cost: float, now: float) -> float:
+        """Seconds until the first in line finds its tokens, if no other line takes them."""
+        wait = self.meter.wait(cost, now, queued=True)
+        return wait if self.pace is None else max(wait, self.pace.wait(cost, now))
+
+    def wait(self, caller: Caller, now: float) -> float:
+        """Seconds until ``caller``, who is first in line, may go."""
+        wait = self.own_wait(caller.cost, now)
+        for crossing in self.crossings:
+            wait = max(wait, crossing.wait(caller, self, now))
+        return wait
+
+    def wait_at_end(self, cost: float, now: float) -> float:
+        """Seconds that a caller would wait who joins now; unless somebody in front gives up, never too long."""
+        cost += self.queued
+        wait = self.meter.wait(cost, now, queued=bool(self.line))
+        return wait if self.pace is None else max(wait, self.pace.wait(cost, now))
+
+    def take(self, caller: Caller, now: float, *, queued: bool) -> Place | None:
+        """The tokens of a caller who is first in line, or who comes while there is none."""
+        if self.pace is not None and self.pace.wait(caller.cost, now) > 0:
+            return None
+        for crossing in self.crossings:
+            if crossing.wait(caller, self, now) > 0:
+                return None
+        place = self.meter.take(caller.cost, now, queued=queued)
+        if place is not None and self.pace is not None:
+            self.pace.take(caller.cost, now)
+        return place
+
+    def give_back(self, place: Place, cost: float, now: float) -> None:
+        self.meter.give_back(place, cost, now)
+        if self.pace is not None:
+            self.pace.give_back(cost)
+        self.look_again()
+        for crossing in self.crossings:
+            crossing.look_again()
+
+    def block(self, until: float) -> None:
+        """Nobody before ``until``; tokens that other gates use too are not theirs to lose."""
+        if self.smooth_release:
+            self.meter.block(until)
+        else:
+            self.paced().block(until)
+
+    def look_again(self) -> None:
+        """The first in line looks at its tokens anew."""
+        if (first := self.line.first) is not None and first.scope is not None:
+            first.scope.cancel()
+
+    def join(self, caller: Caller) -> bool:
+        """Stand at the end; True if that is the head of the line."""
+        self.line.join(caller)
+        self.queued += caller.cost
+        for crossing in self.crossings:
+            crossing.lines[self] = None
+        return len(self.line) == 1
+
+    def leave(self, caller: Caller) -> bool:
+        """Out of the line, wherever it stood; the next one becomes the head. True if it stood there."""
+        was_first = self.line.first is caller
+        if not self.line.leave(caller):
+            return False
+        self.queued = self.queued - caller.cost if self.line else 0.0
+        if was_first and (first := self.line.first) is not None:
+            first.wake()
+        self._passed()
+        return True
+
+    def dismiss(self, caller: Caller, error: Exception) -> None:
+        if self.leave(caller):
+            caller.settle(error)
+            if caller.scope is not None:
+                caller.scope.cancel()
+
+    def serve(self, now: float) -> None:
+        """Hand tokens to the front of the line as far as they are due, and have the next one take over."""
+        while (first := self.line.first) is not None:
+            place = self.take(first, now, queued=True)
+            if place is None:
+                break
+            self.line.leave(first)
+            self.queued -= first.cost
+            first.settle(place)
+        if first is None:
+            self.queued = 0.0
+        else:
+            first.wake()
+        self._passed()
+
+    def _passed(self) -> None:
+        for crossing in self.crossings:
+            if not self.line:
+                crossing.lines.pop(self, None)
+            crossing.look_again()

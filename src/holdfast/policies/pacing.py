@@ -1,0 +1,89 @@
+"""Listens to what servers say of their limits, where the user has set none: nothing is held back until one speaks.
+
+Then `policies.rate_limit` is imported, which has the line, and every call goes through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from holdfast._wire import Family, Handler, Q, R, ResponseLike
+from holdfast.call import CALL, Call
+from holdfast.clock import Clock
+
+if TYPE_CHECKING:
+    from holdfast.core.pacing import Mode, Pacing
+    from holdfast.policies.emitter import Emitter
+    from holdfast.policies.rate_limit import RateLimiter
+
+__all__ = ["ASKING", "LOOK_EVERY", "Listening", "pacing_of"]
+
+ASKING = frozenset({403, 429, 503})
+"""Statuses with which a server asks for silence: RFC 9110 10.2.3, RFC 6585 4, and GitHub's secondary limits."""
+
+LOOK_EVERY = 64
+"""A server that tells of its limits does so with every answer, so one in so many is looked at until one does."""
+
+
+class Listening:
+    """A limit that is none until a server has asked for one; shared like `RateLimiter`, which it then is."""
+
+    def __init__(self, pacing: Pacing | Mode, *, clock: Clock, emitter: Emitter | None = None) -> None:
+        self._pacing = pacing
+        self._clock = clock
+        self._emitter = emitter
+        self._limiter: RateLimiter | None = None
+        self._look_in: float = 0  # answers until one is looked at
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        limited: Handler[Q, R] | None = None
+
+        async def handle(request: Q) -> R:
+            nonlocal limited
+            if self._limiter is not None:
+                if limited is None:
+                    limited = self._limiter.bind(inner, family)
+                return await limited(request)
+            response = await inner(request)
+            if self._look_in and response.status_code not in ASKING:
+                self._look_in -= 1
+            else:
+                self._hear(request.extensions[CALL], response)
+            return response
+
+        return handle
+
+    def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
+        """As `RateLimiter.dismiss`."""
+        if self._limiter is not None:
+            self._limiter.dismiss(make_error, owner)
+
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """As `RateLimiter.snapshot`; nothing while no server has spoken."""
+        return {} if self._limiter is None else self._limiter.snapshot()
+
+    def _hear(self, call: Call, response: ResponseLike) -> None:
+        self._look_in = LOOK_EVERY - 1
+        if _tells(response):
+            if self._limiter is None:  # calls that were sent before it was made come here too
+                from holdfast.policies.rate_limit import RateLimiter
+
+                pacing = pacing_of(self._pacing)
+                self._limiter = RateLimiter((), clock=self._clock, pacing=pacing, emitter=self._emitter)
+            self._limiter.hear(call, response)
+
+
+def pacing_of(given: Pacing | Mode) -> Pacing:
+    """The settings that a short form stands for. Raises ValueError for one that there is not."""
+    from holdfast.core.pacing import Pacing
+
+    return given if isinstance(given, Pacing) else Pacing(given)
+
+
+def _tells(response: ResponseLike) -> bool:
+    """May this answer say anything of limits? Not what: that is `core.hints`, which few need to import."""
+    names = b"\n".join([name for name, _ in response.headers.raw]).lower()
+    if b"ratelimit-" in names or b"rate-limit-" in names or b"ratelimit\n" in names or names.endswith(b"ratelimit"):
+        return True
+    return response.status_code in ASKING and b"retry-after" in names
