@@ -92,14 +92,14 @@ class Bucket:
         "late",
     )
 
-    def __init__(self, burst: float, interval: float) -> None:
+    def __init__(self, burst: float, interval: float, catch_up: float = _CATCH_UP) -> None:
         self.burst = burst
         self.interval = interval
         self.full_at = -math.inf
         self.blocked_until = -math.inf
         # A timer fires late, by a millisecond or so. What that costs is made up, at one time up to 50 ms of
         # grants or the burst, whichever is more. Half an interval never lets another grant through.
-        self.late = max(_CATCH_UP - burst * interval, min(interval / 2, _CATCH_UP))
+        self.late = max(catch_up - burst * interval, min(interval / 2, catch_up))
         self._shift = 0.0  # seconds by which all returns so far have moved the end of the line
         self._folded = 0.0  # the part of it that is not in the list any more
         self._returns: list[tuple[float, float, float]] = []  # place, seconds, moment after which it is history

@@ -67,7 +67,7 @@ class Meter(Protocol):
 
 
 class Joint:
-    """Several limits as one: a token of each, or none of any.
+    """Several limits as one: a token of each, or none of any. Of no limit at all there is always a token.
 
     The wait of a caller who is next is exact: the longest. That of callers behind others is so too while one limit
     is the tightest for all of them, and never too long otherwise.
@@ -80,14 +80,14 @@ class Joint:
 
     @property
     def largest(self) -> float:
-        return min(meter.largest for meter in self._meters)
+        return min((meter.largest for meter in self._meters), default=math.inf)
 
     @property
     def blocked_until(self) -> float:
-        return max(meter.blocked_until for meter in self._meters)
+        return max((meter.blocked_until for meter in self._meters), default=-math.inf)
 
     def wait(self, cost: float, now: float, *, queued: bool = False) -> float:
-        return max(meter.wait(cost, now, queued=queued) for meter in self._meters)
+        return max((meter.wait(cost, now, queued=queued) for meter in self._meters), default=0.0)
 
     def take(self, cost: float, now: float, *, queued: bool = False) -> Place | None:
         for meter in self._meters:
@@ -112,7 +112,7 @@ class Joint:
             meter.block(until)
 
     def available(self, now: float) -> float:
-        return min(meter.available(now) for meter in self._meters)
+        return min((meter.available(now) for meter in self._meters), default=math.inf)
 
     def idle(self, now: float) -> bool:
         return all(meter.idle(now) for meter in self._meters)

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["server_delay", "should_retry"]
+__all__ = ["ASKING", "LOOK_EVERY", "server_delay", "should_retry"]
+
+ASKING = frozenset({403, 429, 503})
+"""Statuses with which a server asks for silence: RFC 9110 10.2.3, RFC 6585 4, and GitHub's secondary limits."""
+
+LOOK_EVERY = 64
+"""A server that tells of its limits does so with every answer, so one in so many is looked at until one does."""
 
 _MAX_DIGITS = 10  # 10 digits of seconds are 300 years; more is noise, not a request to wait
 

@@ -30,13 +30,14 @@ class Caller(Waiter):
     ``number`` counts arrivals over all gates.
     """
 
-    __slots__ = ("cost", "number", "scope", "until")
+    __slots__ = ("cost", "number", "place", "scope", "until")
 
     def __init__(self, cost: float, until: float, number: int, owner: object) -> None:
         super().__init__(owner)
         self.cost = cost
         self.until = until
         self.number = number
+        self.place: Place | None = None  # of its tokens, once it was served
         self.scope: anyio.CancelScope | None = None
 
 
@@ -230,12 +231,12 @@ class Gate:
     def serve(self, now: float) -> None:
         """Hand tokens to the front of the line as far as they are due, and have the next one take over."""
         while (first := self.line.first) is not None:
-            place = self.take(first, now, queued=True)
-            if place is None:
+            first.place = self.take(first, now, queued=True)
+            if first.place is None:
                 break
             self.line.leave(first)
             self.queued -= first.cost
-            first.settle(place)
+            first.settle(True)
         if first is None:
             self.queued = 0.0
         else:

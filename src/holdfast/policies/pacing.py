@@ -11,26 +11,21 @@ from typing import TYPE_CHECKING, Any
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
+from holdfast.core.retry_after import ASKING, LOOK_EVERY
 
 if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.rate_limit import RateLimiter
 
-__all__ = ["ASKING", "LOOK_EVERY", "Listening", "pacing_of"]
-
-ASKING = frozenset({403, 429, 503})
-"""Statuses with which a server asks for silence: RFC 9110 10.2.3, RFC 6585 4, and GitHub's secondary limits."""
-
-LOOK_EVERY = 64
-"""A server that tells of its limits does so with every answer, so one in so many is looked at until one does."""
+__all__ = ["Listening", "pacing_of"]
 
 
 class Listening:
     """A limit that is none until a server has asked for one; shared like `RateLimiter`, which it then is."""
 
     def __init__(self, pacing: Pacing | Mode, *, clock: Clock, emitter: Emitter | None = None) -> None:
-        self._pacing = pacing
+        self._pacing: Pacing | Mode = pacing
         self._clock = clock
         self._emitter = emitter
         self._limiter: RateLimiter | None = None

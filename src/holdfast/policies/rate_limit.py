@@ -23,12 +23,11 @@ from holdfast.core.bucket import Bucket, RateLimit
 from holdfast.core.hints import hints_of
 from holdfast.core.limits import Joint, Meter, Place, Scope, key_for
 from holdfast.core.pacing import Pacing
-from holdfast.core.retry_after import server_delay
+from holdfast.core.retry_after import ASKING, LOOK_EVERY, server_delay
 from holdfast.core.sliding import Log, Window
 from holdfast.errors import InvalidOption, RateLimited, Refused
 from holdfast.policies._aio_bucket import AioBucket
 from holdfast.policies._gate import Caller, Crossing, Gate
-from holdfast.policies.pacing import ASKING, LOOK_EVERY
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
@@ -264,15 +263,15 @@ class RateLimiter:
             if gate.leave(caller):
                 raise self._too_long(gate, gate.wait_at_end(cost, now))
         except BaseException:
-            if not gate.leave(caller) and isinstance(caller.outcome, float | tuple):
-                gate.give_back(caller.outcome, cost, clock.monotonic())
+            if not gate.leave(caller) and caller.place is not None:
+                gate.give_back(caller.place, cost, clock.monotonic())
             raise
         finally:
             gate.busy -= 1
         caller.raise_if_dismissed()
-        assert isinstance(caller.outcome, float | tuple), "either sent away or served"
+        assert caller.place is not None, "either sent away or served"
         call.waited("rate_limit", now - started)
-        return gate.meter.sent(caller.outcome, cost, now)
+        return gate.meter.sent(caller.place, cost, now)
 
     async def _stand(self, gate: Gate, caller: Caller) -> None:
         """Return once the caller was served or sent away."""
@@ -363,7 +362,7 @@ class RateLimiter:
         return tuple(keys)
 
     def _single(self, keys: tuple[str, ...]) -> Gate:
-        meters = [_meter(limit) for limit in self.limits]
+        meters = [_meter(limit, alone=len(self.limits) == 1) for limit in self.limits]
         only = meters[0] if len(meters) == 1 else None
         return Gate(
             keys,
@@ -379,7 +378,7 @@ class RateLimiter:
         for place in enumerate(keys):
             crossing = self._crossings.get(place)
             if crossing is None:
-                crossing = self._crossings[place] = Crossing(_meter(self.limits[place[0]]))
+                crossing = self._crossings[place] = Crossing(_meter(self.limits[place[0]], alone=False))
             crossings.append(crossing)
         meter = Joint([crossing.meter for crossing in crossings])
         return Gate(keys, meter, self._pacing, exact=False, crossings=tuple(crossings))
@@ -407,9 +406,10 @@ def _scope(call: Call) -> Scope:
     return Scope(call.key, call.options.operation, call.options.identity)
 
 
-def _meter(limit: Limit) -> Meter:
+def _meter(limit: Limit, *, alone: bool) -> Meter:
     if isinstance(limit, RateLimit):
-        return Bucket(limit.capacity, limit.interval)
+        # Beside others it may not be this one for which a caller is late, so nothing is made up for.
+        return Bucket(limit.capacity, limit.interval) if alone else Bucket(limit.capacity, limit.interval, 0.0)
     return Log(limit.limit, limit.per + limit.margin_in_force)
 
 
