@@ -66,6 +66,8 @@ def read(fields: dict[str, str], reset: Reset = "auto") -> list[tuple[str, float
         ({"x-ratelimit-remaining": "\u0665", "x-ratelimit-reset": "30"}, []),  # a digit elsewhere
         ({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "soon"}, []),
         ({"ratelimit": '"b";r=9;t=5,', "x-ratelimit-remaining": "1", "x-ratelimit-reset": "2"}, [("x", 1, 2, None)]),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9970000000"}, []),  # the year 2286
+        ({"ratelimit": '"b";r=0;t=99999999999'}, []),
         ({}, []),
     ],
     ids=lambda value: str(value)[:60],

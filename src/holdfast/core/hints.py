@@ -20,6 +20,8 @@ Reset: TypeAlias = Literal["auto", "delta", "epoch", "epoch_ms", "date"]
 """What a provider means by reset: seconds from now, seconds or milliseconds since 1970, or a date."""
 
 _LONGEST: Final = 2048
+_FAR: Final = 31 * 86400.0
+"""A quota that begins anew in more than a month is no quota but a mistake, of a unit or of a clock."""
 _EPOCH: Final = 1e9
 _EPOCH_MS: Final = 1e12
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -68,19 +70,8 @@ def hints_of(header: Header, wall: float, *, reset: Reset = "auto") -> tuple[Hin
     (seconds since 1970). ``reset`` says what the ``X-`` fields mean by theirs; "auto" goes by the size.
     """
     field = header("ratelimit")
-    if field is not None and (found := _draft(field, header("ratelimit-policy"))):
-        return found
-    hints: list[Hint] = []
-    for names in _FAMILIES:
-        left = _number(header(names[0]))
-        if left is None:
-            continue
-        text = header(names[1])
-        resets_in = None if text is None else seconds_until(text, _now(header, wall), reset=reset)
-        if resets_in is not None:
-            source = "ratelimit" if names[0].startswith("r") else "x_ratelimit"
-            hints.append(Hint(names[0], left, resets_in, _number(header(names[2])), source))
-    return tuple(hints)
+    found = () if field is None else _draft(field, header("ratelimit-policy"))
+    return tuple(hint for hint in found or _counted(header, wall, reset) if hint.resets_in <= _FAR)
 
 
 def seconds_until(text: str, now: float, *, reset: Reset = "auto") -> float | None:
@@ -100,6 +91,21 @@ def seconds_until(text: str, now: float, *, reset: Reset = "auto") -> float | No
         return None
     moment = _moment(text, now)
     return None if moment is None else max(0.0, moment - now)
+
+
+def _counted(header: Header, wall: float, reset: Reset) -> tuple[Hint, ...]:
+    """Three header fields for each quota."""
+    hints: list[Hint] = []
+    for names in _FAMILIES:
+        left = _number(header(names[0]))
+        if left is None:
+            continue
+        text = header(names[1])
+        resets_in = None if text is None else seconds_until(text, _now(header, wall), reset=reset)
+        if resets_in is not None:
+            source = "ratelimit" if names[0].startswith("r") else "x_ratelimit"
+            hints.append(Hint(names[0], left, resets_in, _number(header(names[2])), source))
+    return tuple(hints)
 
 
 def _draft(field: str, policy: str | None) -> tuple[Hint, ...]:

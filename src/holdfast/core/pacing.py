@@ -153,9 +153,9 @@ class Pace:
         return self.blocked_until <= now - _RAMP and not self._quotas and not self.in_flight
 
     def snapshot(self, now: float) -> tuple[float | None, float | None]:
-        """What is left of the scarcest quota, and in how many seconds it begins anew."""
-        self._roll(now)
-        scarcest = min(self._quotas.values(), key=lambda quota: quota.left, default=None)
+        """What is left of the scarcest quota, and in how many seconds it begins anew. Changes nothing."""
+        running = [quota for quota in tuple(self._quotas.values()) if quota.opens > now]
+        scarcest = min(running, key=lambda quota: quota.left, default=None)
         return (None, None) if scarcest is None else (max(0.0, scarcest.left), scarcest.ends - now)
 
     def _roll(self, now: float) -> None:

@@ -133,9 +133,11 @@ class Log:
         self.blocked_until = max(self.blocked_until, until)
 
     def available(self, now: float) -> float:
-        """Tokens that are there; 0 during a block."""
-        self._forget(now)
-        return 0.0 if self.blocked_until > now else float(self.limit - len(self._times) - self._granted)
+        """Tokens that are there; 0 during a block. Changes nothing, so that another thread may ask."""
+        if self.blocked_until > now:
+            return 0.0
+        counting = sum(at > now - self.holds + _ROUNDING for at in tuple(self._times))
+        return float(self.limit - counting - self._granted)
 
     def idle(self, now: float) -> bool:
         """True if no request counts any more."""
