@@ -196,11 +196,16 @@ async def test_spread_makes_the_last_fifth_of_a_quota_last(family: FamilyModules
 
 
 async def test_a_reset_can_be_what_a_provider_means_by_it(family: FamilyModules) -> None:
-    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1500000000"}  # a day of theirs, long gone
-    async with stage(family, once(200, headers), pacing=Pacing(reset="delta"), **ALONE) as on:
+    # A server whose clock stands at 1,000 s after 1970, and which counts in milliseconds.
+    headers = {
+        "Date": "Thu, 01 Jan 1970 00:16:40 GMT",
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": "1060000",
+    }
+    async with stage(family, once(200, headers), pacing=Pacing(reset="epoch_ms"), **ALONE) as on:
         await on.client.get(URL)
         await on.client.get(URL)
-        assert on.times == [0.0, 120.0]
+        assert on.times == [0.0, 60.0]
 
 
 async def test_a_server_that_begins_to_tell_of_its_limits_is_heard(family: FamilyModules) -> None:
