@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
-from cachetools import Cache, LRUCache
+from cachetools import LRUCache
 
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
@@ -169,7 +169,7 @@ class Circuits:
         """Each key's state as plain data; times are seconds from now. Inner keys are only ever added."""
         now, idle = self.clock.monotonic(), self._idle
         # LRUCache.__getitem__ would take a look for a use; and the look may come from a thread that scrapes metrics.
-        resting = [Cache.__getitem__(idle, key) for key in list(idle)]
+        resting = [super(LRUCache, idle).__getitem__(key) for key in list(idle)]
         return {circuit.key: describe(circuit, self.settings, now) for circuit in (*resting, *self._busy.values())}
 
     def find(self, key: str) -> Circuit:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import sniffio
-from cachetools import Cache, LRUCache
+from cachetools import LRUCache
 
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
-from cachetools import Cache, LRUCache
+from cachetools import LRUCache
 
 from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
@@ -122,7 +122,9 @@ class Retries:
     def snapshot(self) -> dict[str, float]:
         """How many retries each key has left now."""
         now, budgets = self.clock.monotonic(), self._budgets
-        looked_at = [(key, Cache.__getitem__(budgets, key)) for key in list(budgets)]  # a look is no use of it
+        looked_at = [
+            (key, super(LRUCache, budgets).__getitem__(key)) for key in list(budgets)
+        ]  # a look is no use of it
         return {key: budget.balance(now) for key, budget in looked_at}
 
     async def pause(self, seconds: float, owner: Owner | None) -> bool:
