@@ -107,10 +107,11 @@ class Caching:
         self.settings = settings
         self._store = store
         shelf = Shelf(store, clock=clock, timeout=settings.store_timeout, emitter=emitter)
-        own = Identity.of(settings, settings.key or secrets.token_bytes(32))
+        kept = settings.key is None and shelf.keeps_secret is not None
+        own = Identity.of(settings, settings.key or secrets.token_bytes(32), passing=kept)
         self._shared = Shared(
             policy=settings,
-            identity=None if settings.key is None and shelf.keeps_secret is not None else own,
+            identity=None if kept else own,
             stand_in=own,
             shelf=shelf,
             spill_bytes=settings.spill_bytes,

@@ -10,7 +10,7 @@ import anyio
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import Call
 from holdfast.core.buffering import is_stream, read_head
-from holdfast.core.caching import cache_status
+from holdfast.core.caching import cache_status, parts
 from holdfast.core.caching.entry import Entry, Exchange
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
@@ -271,7 +271,10 @@ class Fetches(Generic[Q, R]):
     async def _updated(
         self, trip: Trip[Q], response: R, entry: Entry, why: Why, flight: Flight | None, *, keep: bool
     ) -> R | None:
-        """The stored answer holds: it, or a 200 to HEAD, is the answer. None if the store has lost its body."""
+        """The stored answer holds: it, or a 200 to HEAD, is the answer.
+
+        None if the store has lost its body, or its new fields make it no answer to this request.
+        """
         answers = response.status_code == 304
         if answers:
             await _discard(response, self._family)
@@ -283,6 +286,8 @@ class Fetches(Generic[Q, R]):
             await self._shelf.delete(trip.key)
         if not answers:
             return passed_on(response, trip.call, self._counts, cache_status.forwarded(why, stored=stored), "miss")
+        if not parts.answers(trip.ask, entry):  # an If-Range holds now that did not, or the other way round
+            return None
         told = cache_status.forwarded(why, status=304, stored=stored)
         age = current_age(entry, self._monotonic())
         answer = await self._answered(trip, entry, age, told)

@@ -19,7 +19,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.fields import DELTA_CAP, Fields, combine
 from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
-from holdfast.core.caching.key import NOBODY, Identity, origin_of, primary_key, target
+from holdfast.core.caching.key import EVERYBODY, Identity, origin_of, primary_key, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, read_ask
 from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
@@ -78,7 +78,7 @@ class CacheLayer(Generic[Q, R]):
         identity = self._identity
         if identity is None:
             identity = await self._identify()
-        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        partition = EVERYBODY if self._everybody else identity.partition(ask.fields, options.identity)
         if rule is not None:
             url, partition = _divided(url, partition, ask, identity, rule)
         key = primary_key(method, url, partition)
@@ -132,7 +132,7 @@ class CacheLayer(Generic[Q, R]):
             return None
         ask.directives = _OF_ANY_AGE
         identity = await self._shared.identify()
-        partition = NOBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        partition = EVERYBODY if self._everybody else identity.partition(ask.fields, options.identity)
         if rule is not None:
             url, partition = _divided(url, partition, ask, identity, rule)
         key = primary_key(method, url, partition)

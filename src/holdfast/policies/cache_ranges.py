@@ -91,9 +91,13 @@ async def filled(shelf: Shelf, family: Family[Q, R], request: Q, held: Entry, ma
     before = await _piece(shelf, family, request, held, 0, made.before)
     if before is None:
         return None
-    after = await _piece(shelf, family, request, held, held.size - made.after, held.size)
+    after = None
+    try:
+        after = await _piece(shelf, family, request, held, held.size - made.after, held.size)
+    finally:
+        if after is None:
+            await before.aclose()
     if after is None:
-        await before.aclose()
         return None
     inside = family.body(rest)
     extensions = {name: value for name, value in rest.extensions.items() if name != "reason_phrase"}

@@ -53,7 +53,7 @@ class Shared:
 
     policy: CachePolicy
     identity: Identity | None  # None until the store, which keeps its secret, was asked for it
-    stand_in: Identity  # for as long as it cannot say: an answer under it is found by nobody else
+    stand_in: Identity  # for as long as it cannot say: nothing is stored under it
     shelf: Shelf
     spill_bytes: int
     flights: Flights
@@ -65,13 +65,8 @@ class Shared:
 
     async def identify(self) -> Identity:
         """The identity by the secret that the store keeps, or the stand-in if the store is in trouble."""
-        keeper = self.shelf.keeps_secret
-        if self.identity is None and keeper is not None:
-
-            async def load() -> Identity:
-                return Identity.of(self.policy, await keeper.secret())
-
-            self.identity = await self.shelf.run(load)
+        if self.identity is None:
+            self.identity = await self.shelf.secret(lambda secret: Identity.of(self.policy, secret))
         return self.identity or self.stand_in
 
 

@@ -14,7 +14,7 @@ import anyio
 
 from holdfast.clock import Clock
 from holdfast.core.caching.entry import Entry
-from holdfast.core.caching.key import split_key
+from holdfast.core.caching.key import is_passing, split_key
 from holdfast.core.caching.reach import EVERYTHING, Reach
 from holdfast.stores.base import KeepsSecret, Store, Streaming, SyncLookup
 
@@ -29,6 +29,10 @@ _REMEMBERED: Final = 1024  # URLs and tags
 _REMEMBERED_PREFIXES: Final = 32  # each is compared with every fetch that is under way
 _FAULTS: Final = 3  # in a row, before the store is left alone
 _REST: Final = 5.0  # seconds for which it is
+_OPENING: Final = 5.0
+"""Seconds in which a store that has answered nothing yet may be slow: it opens its file, or makes it."""
+_PAUSE: Final = 0.2  # seconds in which it is not asked then
+_SECRET: Final = 1.0  # seconds between two questions for a secret
 
 _logger = logging.getLogger("holdfast.cache")
 
@@ -43,8 +47,9 @@ class Shelf:
     """A store behind a time limit and a small breaker of its own. Shared by all calls of a pipeline.
 
     ``timeout`` is in seconds, for each operation; after three faults in a row the store is left alone for five
-    seconds. A store that offers `SyncLookup` is read through ``lookup`` first, without a limit and without an await.
-    Long bodies go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the store is ``streaming``.
+    seconds. One that is slow when it is first used is opening: that is no fault, and no call waits longer for it. A
+    store that offers `SyncLookup` is read through ``lookup`` first, without a limit and without an await. Long bodies
+    go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the store is ``streaming``.
     """
 
     def __init__(self, store: Store, *, clock: Clock, timeout: float, emitter: Emitter | None = None) -> None:
@@ -54,6 +59,11 @@ class Shelf:
         self.timeout = timeout
         self._faults = 0
         self._resting_until = 0.0
+        self._opening_until: float | None = None  # monotonic seconds
+        self._opened = False  # it has answered something
+        self._pausing_until = 0.0
+        self._secret_at = 0.0  # when it may be asked for that
+        self._secretless = False
         self.fault_count = 0
         self.mark = 0
         """How many purges there were; a fetch notes it when it begins."""
@@ -89,7 +99,7 @@ class Shelf:
 
     async def get(self, key: str, url: str) -> tuple[Entry, ...]:
         """All variants of ``key``; none if the store is in trouble, or owes a purge of ``url``."""
-        if self.owed and not await self._settle(url):
+        if is_passing(key) or (self.owed and not await self._settle(url)):
             return ()
         if self.lookup is not None and (known := self.lookup(key)) is not None:
             return known
@@ -105,9 +115,16 @@ class Shelf:
     ) -> T | None:
         """What ``write`` gives, in at most ``limit`` seconds; None if nothing was, or is to stay, stored."""
         _, _, url = split_key(entry.key)
-        if self.changed(url, mark, entry.tags) or (self.owed and not await self._settle(url)):
+        if is_passing(entry.key) or self.changed(url, mark, entry.tags):
             return None
-        stored = await self.run(write, limit)
+        if self.owed and not await self._settle(url):
+            return None
+        try:
+            stored = await self.run(write, limit)
+        except BaseException:  # cancelled: it may be there, or not
+            if self.changed(url, mark, entry.tags):
+                self._owe(Reach("url", url))
+            raise
         if self.changed(url, mark, entry.tags):  # while it was written
             await self.delete(entry.key)
             return None
@@ -115,8 +132,33 @@ class Shelf:
 
     async def delete(self, key: str) -> None:
         """Remove all variants of ``key``."""
-        if await self.run(lambda: _done(self._store.delete(key))) is None:
-            self._owe(Reach("url", split_key(key)[2]))
+        done = None
+        try:
+            done = await self.run(lambda: _done(self._store.delete(key)))
+        finally:
+            if done is None:
+                self._owe(Reach("url", split_key(key)[2]))
+
+    async def secret(self, use: Callable[[bytes], T]) -> T | None:
+        """What ``use`` makes of the secret that the store keeps; None if it keeps none, or cannot say now.
+
+        That is no fault of the rest of it: of two tiers the second keeps the secret, and the first goes on alone.
+        """
+        keeper = self.keeps_secret
+        if keeper is None or self.clock.monotonic() < self._secret_at:
+            return None
+
+        async def load() -> T:
+            return use(await keeper.secret())
+
+        before = self.fault_count
+        made = await self.run(load, aside=True)
+        if made is None and self.fault_count > before:
+            self._secret_at = self.clock.monotonic() + _SECRET
+            if not self._secretless:
+                self._secretless = True
+                _logger.warning("answers to credentials are not stored: the store cannot tell its secret")
+        return made
 
     async def purge(self, reaches: Sequence[Reach], limit: float | None = None) -> int:
         """Remove all answers within ``reaches``, in at most ``limit`` seconds each; how many were stored.
@@ -180,10 +222,19 @@ class Shelf:
         elif EVERYTHING not in self.owed:
             self.owed[reach] = None
 
-    async def run(self, operation: Callable[[], Awaitable[T]], limit: float | None = None) -> T | None:
-        """The result, or None if the store fails, is too slow (over ``limit`` seconds), or is left alone."""
+    async def run(
+        self, operation: Callable[[], Awaitable[T]], limit: float | None = None, *, aside: bool = False
+    ) -> T | None:
+        """The result, or None if the store fails, is too slow (over ``limit`` seconds), or is left alone.
+
+        ``aside``: a failure says nothing about other operations.
+        """
         now = self.clock.monotonic()
         if self._faults >= _FAULTS and now < self._resting_until:
+            return None
+        if self._opening_until is None:
+            self._opening_until = now + _OPENING
+        elif not self._opened and limit is None and now < self._pausing_until:
             return None
         seconds = self.timeout if limit is None else limit
         kind, problem = "timeout", f"it took longer than {seconds:.3g} s"
@@ -192,12 +243,21 @@ class Shelf:
         try:
             with self.clock.timeout_at(now + seconds):
                 result = await operation()
+                self._opened = True
                 if self._faults:
                     self._recovered()
                 return result
         except Exception as error:  # a store of somebody else's making: the call is protected from all of it
             kind, problem = type(error).__name__, f"{type(error).__name__}: {error}"
-        self.fault(problem, kind)
+        else:
+            now = self.clock.monotonic()
+            if not self._opened and now < self._opening_until:
+                self._pausing_until = now + _PAUSE
+                return None
+        if aside:
+            self.fault_count += 1
+        else:
+            self.fault(problem, kind)
         return None
 
     async def close(self, something: Closing, until: float | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from cachetools import LRUCache
 
 from holdfast.core.caching.entry import Entry
-from holdfast.core.caching.key import NOBODY, split_key
+from holdfast.core.caching.key import EVERYBODY, NOBODY, split_key
 
 _Record: TypeAlias = Entry | tuple[Entry, ...]  # a tuple only for several variants: it takes 48 bytes
 
@@ -94,7 +94,7 @@ class MemoryStore:
         """Remove every entry of a URL; the number removed."""
         indexed = self._indexed.get(url, ())
         keys = [indexed] if isinstance(indexed, str) else list(indexed)
-        return sum(len(self._remove(key)) for key in (_common_key(url), *keys))
+        return sum(len(self._remove(key)) for key in (*(common + url for common in _COMMON), *keys))
 
     async def purge_prefix(self, prefix: str) -> int:
         """Remove every entry whose URL begins with ``prefix``, looking at all keys; the number removed."""
@@ -143,9 +143,9 @@ class MemoryStore:
             self._forget(*records.popitem())
         records[key] = variants[0] if len(variants) == 1 else tuple(variants)
         self.bytes_used += size
-        _, _, url = split_key(key)
-        if key == _common_key(url):
+        if key.startswith(_COMMON):
             return
+        _, _, url = split_key(key)
         match self._indexed.get(url):
             case None:
                 self._indexed[url] = key
@@ -188,8 +188,4 @@ def _size(variants: list[Entry] | tuple[Entry, ...]) -> int:
     return total
 
 
-_COMMON: Final = f"GET {NOBODY} "
-
-
-def _common_key(url: str) -> str:
-    return _COMMON + url
+_COMMON: Final = (f"GET {NOBODY} ", f"GET {EVERYBODY} ")

@@ -81,12 +81,11 @@ class Tiered:
             with suppress(StoreError):
                 if found := _short(await self.first.get(key)):
                     return found
-        if key in self._owed and not await self._pay(key):
-            return ()
         turn = self._fetching[key] = object()
         below: tuple[Entry, ...] | None = None
         try:
-            below = await self._below(self.second.get(key))
+            if key not in self._owed or await self._pay(key):
+                below = await self._below(self.second.get(key))
         finally:
             mine = self._fetching.get(key) is turn
             if mine:

@@ -18,9 +18,12 @@ from holdfast.core.caching.policy import CachePolicy
 
 CREDENTIAL_FIELDS: Final = (b"authorization", b"cookie", b"proxy-authorization", b"x-api-key")
 NOBODY: Final = ""
-"""Partition of requests without a credential, and of everything in a shared cache."""
+"""Partition of requests without a credential in a private cache."""
+EVERYBODY: Final = "*"
+"""Partition of everything in a shared cache: what a private one stored in the same place may be private."""
 
 _NOBODYS: Final = "~"
+_PASSING: Final = "?"
 _DIGEST_BYTES: Final = 16
 _SECRET_LENGTHS: Final = range(16, 65)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -31,21 +34,23 @@ _AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
 class Identity:
     """Tells users apart without keeping what they prove themselves with.
 
-    ``secret`` is 16 to 64 random bytes, the same for all who share a store. Raises ValueError for others.
+    ``secret`` is 16 to 64 random bytes, the same for all who share a store. Raises ValueError for others. One that is
+    ``passing`` stands in for one whose secret is not known yet: what is stored by it would never be found again.
     """
 
     secret: bytes = field(repr=False)
     names: tuple[bytes, ...] = CREDENTIAL_FIELDS
+    passing: bool = False
 
     def __post_init__(self) -> None:
         if len(self.secret) not in _SECRET_LENGTHS:
             raise ValueError(f"the key must have 16 to 64 bytes, got {len(self.secret)}")
 
     @classmethod
-    def of(cls, policy: CachePolicy, secret: bytes) -> Identity:
+    def of(cls, policy: CachePolicy, secret: bytes, *, passing: bool = False) -> Identity:
         """Identity by the usual credentials and the policy's own header names."""
         extra = {name.strip().lower().encode("ascii") for name in policy.identity_headers}
-        return cls(secret, (*CREDENTIAL_FIELDS, *sorted(extra - set(CREDENTIAL_FIELDS))))
+        return cls(secret, (*CREDENTIAL_FIELDS, *sorted(extra - set(CREDENTIAL_FIELDS))), passing)
 
     def partition(self, fields: Fields, given: str | None = None) -> str:
         """Partition of a request in a private cache.
@@ -54,12 +59,12 @@ class Identity:
         so that it outlives a refreshed token. Without either the partition is ``NOBODY``.
         """
         if given is not None:
-            return self._digest(b"given", given.encode("utf-8", "surrogatepass")).hex()
+            return self._marked(b"given", given.encode("utf-8", "surrogatepass"))
         parts: list[bytes] = []
         for name in self.names:
             if (value := fields.get(name)) is not None:
                 parts += (name, value)
-        return self._digest(b"fields", *parts).hex() if parts else NOBODY
+        return self._marked(b"fields", *parts) if parts else NOBODY
 
     def divided(self, partition: str, fields: Fields, names: Sequence[str]) -> str:
         """The part of a partition for requests with the same values of ``names``; itself if there are none."""
@@ -71,11 +76,14 @@ class Identity:
         if not parts:
             return partition
         mark = _NOBODYS if is_nobodys(partition) else ""
-        return mark + self._digest(b"divided", partition.encode("ascii"), *parts).hex()
+        return mark + self._marked(b"divided", partition.encode("ascii"), *parts)
 
     def conceal(self, value: bytes) -> bytes:
         """Stand-in for a credential that has to be compared later (``Vary: Cookie``)."""
         return self._digest(b"value", value)
+
+    def _marked(self, purpose: bytes, *parts: bytes) -> str:
+        return (_PASSING if self.passing else "") + self._digest(purpose, *parts).hex()
 
     def _digest(self, purpose: bytes, *parts: bytes) -> bytes:
         digest = blake2b(digest_size=_DIGEST_BYTES, key=self.secret, person=purpose)
@@ -87,6 +95,11 @@ class Identity:
 def is_nobodys(partition: str) -> bool:
     """Whether a partition is of requests without a credential, and so shared by all who carry none."""
     return partition == NOBODY or partition.startswith(_NOBODYS)
+
+
+def is_passing(key: str) -> bool:
+    """Whether nothing is to be stored under a key, because it will be another one soon."""
+    return split_key(key)[1].lstrip(_NOBODYS).startswith(_PASSING)
 
 
 def primary_key(method: str, url: str, partition: str = NOBODY) -> str:

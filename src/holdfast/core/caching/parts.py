@@ -101,6 +101,11 @@ def portion(ask: Ask, entry: Entry) -> Portion | None:
             return None
 
 
+def answers(ask: Ask, entry: Entry) -> bool:
+    """Whether there is a `reply` to ``ask``: not every part has one."""
+    return not_modified(ask, entry) or portion(ask, entry) is not None
+
+
 def reply(ask: Ask, entry: Entry) -> tuple[int, list[tuple[bytes, bytes]], Span]:
     """Status, fields but for Age, and the bytes of the stored body that answer a request which `portion` allows."""
     if not_modified(ask, entry):
@@ -161,20 +166,21 @@ def joined(stored: Entry | None, part: Entry, limit: int) -> Entry | None:
     Otherwise the newer part replaces an older one, and a whole that it proves to be out of date. Of more than
     ``limit`` bytes, or of too many pieces, those farthest from the new part are forgotten.
     """
-    told = _pieces(part)
-    if told is None or not isinstance(part.body, bytes):
+    read = _pieces(part)
+    if read is None or not isinstance(part.body, bytes):
         return None
-    new, length = told
+    new, length = read
     span, content = new[0]
     if stored is None or not same_bytes(stored, part) or _length(stored) != length:
         if stored is not None and not _supersedes(part, stored):
             return None
         return _assemble(part, part.headers, new, length)
     newer, older = (part, stored) if part.response_time >= stored.response_time else (stored, part)
-    headers = merged(older.headers, newer.headers)
     held = _pieces(stored)
-    if held is None:  # whole, or too long to be put together in memory
-        return _with_headers(newer, stored, headers, older.tags)
+    if held is None:  # whole, or too long to be put together in memory: its bytes stay, and what is said of them
+        told = [pair for pair in part.headers if pair[0].lower() not in _OF_THE_MESSAGE]
+        return None if newer is stored else _with_headers(part, stored, merged(stored.headers, told), stored.tags)
+    headers = merged(older.headers, newer.headers)
     pieces = _bounded(_merged_pieces(held[0], span, content), span, limit)
     return _assemble(newer, headers, pieces or new, length, older.tags)
 
