@@ -227,7 +227,7 @@ class RateLimiter:
         first = settings[0] if settings else {}
         said: dict[str, dict[str, Any]] = {}
         for keys in list(self._gates):
-            gate = super(LRUCache, self._gates).__getitem__(keys)  # a look is no use of it, so not by LRUCache.__getitem__
+            gate = super(LRUCache, self._gates).__getitem__(keys)  # a look is no use of it
             remaining, resets_in = (None, None) if gate.pace is None else gate.pace.snapshot(now)
             said[gate.key] = {
                 **first,
