@@ -72,7 +72,10 @@ def coverage(session: nox.Session) -> None:
     install(session, "coverage")
     session.run("coverage", "erase")
     # Branches are measured by sys.settrace up to Python 3.13: timings in tests allow for it.
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment())
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment(), success_codes=[0, 1])
+    # Real sockets on a shared machine: a test that a stall failed is asked once more, alone. It is printed above.
+    again = ("--last-failed", "--last-failed-no-failures", "none", "-n", "0")
+    session.run("coverage", "run", "-m", "pytest", *again, env=environment(), success_codes=[0, 5])
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
