@@ -41,6 +41,8 @@ from tests.support import FAMILY_NAMES
 BUDGET: Final = RetryBudget()
 PATIENCE: Final = 60  # seconds; machines stall
 PROMISES: Final = ["amplification", "probes", "connections", "tasks"]
+LATE: Final = 0.5
+"""Seconds: calls that begin by half a weather too late meet another one than theirs."""
 OUTAGE: Final = WEATHERS.index("outage")
 
 
@@ -328,13 +330,13 @@ def data(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The JSON of one short run with each family."""
     family = modules_of(request.param).name
     document: dict[str, Any] = {}
-    for _ in range(3):  # calls that are late by half a weather meet another one than theirs
+    for _ in range(3):
         process = start("--family", family, "--json", "--seconds", "5", "--seed", "11")
         out, err = end(process)
         assert process.returncode == 0, err
         document = json.loads(out)
         assert document["family"] == family
-        if document["lateness"] < 0.5:
+        if document["lateness"] < LATE:
             break
     return document
 
@@ -384,6 +386,8 @@ def test_plain_sends_each_call_once_and_holdfast_keeps_its_promises(data: dict[s
 
 
 def test_the_circuit_opens_in_the_outage(data: dict[str, Any]) -> None:
+    if data["lateness"] >= LATE:
+        pytest.skip("three times this machine was too slow to make the calls in their weather")
     first = data["transitions"][0]
     assert (first["from"], first["to"], first["weather"]) == ("closed", "open", "outage")
     assert first["origin"] == data["origins"]["holdfast"]["url"]
