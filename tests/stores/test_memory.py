@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import pytest
@@ -126,6 +127,26 @@ async def test_the_accounts_hold_after_any_steps(
     for key in held:  # an index that had lost a key could not purge it
         await store.purge(entry(0).url.removesuffix("/0") + "/" + key.rpartition("/")[2])
     assert (len(store), store.bytes_used) == (0, 0)
+
+
+@pytest.mark.anyio
+async def test_urls_whose_hashes_meet_are_purged_one_by_one() -> None:
+    numbers: dict[int, int] = {}
+    stem = entry(0).url.removesuffix("0")
+    for number in itertools.count():
+        known = numbers.setdefault(hash(f"{stem}{number}") & 0x3FFFFFFF, number)  # as the index has them
+        if known != number:
+            break
+    one, other = entry(known, partition="aa"), entry(number, partition="aa")
+    store = MemoryStore()
+    await store.put(one)
+    await store.put(other)
+    assert await store.purge(one.url) == 1
+    assert (store.lookup(one.key), store.lookup(other.key)) == ((), (other,))
+    await store.put(one)
+    await store.delete(other.key)
+    assert await store.purge(other.url) == 0
+    assert await store.purge(one.url) == 1
 
 
 @pytest.mark.anyio

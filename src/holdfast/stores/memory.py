@@ -14,7 +14,7 @@ _Record: TypeAlias = Entry | tuple[Entry, ...]  # a tuple only for several varia
 
 # What CPython adds to the bytes of an entry and of a key, measured with 1,000,000 entries.
 _ENTRY_OVERHEAD: Final = 460
-_INDEX_OVERHEAD: Final = 60
+_INDEX_OVERHEAD: Final = 80
 
 
 class MemoryStore:
@@ -48,8 +48,9 @@ class MemoryStore:
         self.bytes_used = 0
         # The sizes are added up here, not by cachetools' getsizeof, which keeps them: 75 bytes an entry.
         self._records: LRUCache[str, _Record] = LRUCache(max_entries)
-        # Keys by URL, for purging; only those that do not follow from the URL itself.
-        self._indexed: dict[str, str | set[str]] = {}
+        # Keys by URL, for purging; only those that do not follow from the URL itself. The URL is in the key, so its
+        # hash will do here, for a third of the memory; two URLs may have the same.
+        self._indexed: dict[int, str | set[str]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -92,8 +93,8 @@ class MemoryStore:
 
     async def purge(self, url: str) -> int:
         """Remove every entry of a URL; the number removed."""
-        indexed = self._indexed.get(url, ())
-        keys = [indexed] if isinstance(indexed, str) else list(indexed)
+        indexed = self._indexed.get(_short_hash(url), ())
+        keys = [key for key in ([indexed] if isinstance(indexed, str) else indexed) if split_key(key)[2] == url]
         return sum(len(self._remove(key)) for key in (*(common + url for common in _COMMON), *keys))
 
     async def purge_prefix(self, prefix: str) -> int:
@@ -146,13 +147,14 @@ class MemoryStore:
         if key.startswith(_COMMON):
             return
         _, _, url = split_key(key)
-        match self._indexed.get(url):
+        number = _short_hash(url)
+        match self._indexed.get(number):
             case None:
-                self._indexed[url] = key
+                self._indexed[number] = key
             case set() as keys:
                 keys.add(key)
             case other:
-                self._indexed[url] = {other, key}
+                self._indexed[number] = {other, key}
 
     def _remove(self, key: str) -> tuple[Entry, ...]:
         variants = self.lookup(key)
@@ -164,13 +166,14 @@ class MemoryStore:
         """Settle the accounts of a record that has left."""
         self.bytes_used -= _size(record if isinstance(record, tuple) else (record,))
         _, _, url = split_key(key)
-        match self._indexed.get(url):
+        number = _short_hash(url)
+        match self._indexed.get(number):
             case set() as keys:
                 keys.discard(key)
                 if not keys:
-                    del self._indexed[url]
+                    del self._indexed[number]
             case other if other == key:
-                del self._indexed[url]
+                del self._indexed[number]
             case _:
                 pass
 
@@ -184,8 +187,12 @@ def _size(variants: list[Entry] | tuple[Entry, ...]) -> int:
             total += sum(map(len, entry.tags))
         total += entry.size + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
         if not key.startswith(_COMMON):
-            total += len(key) + _INDEX_OVERHEAD
+            total += _INDEX_OVERHEAD
     return total
 
 
 _COMMON: Final = (f"GET {NOBODY} ", f"GET {EVERYBODY} ")
+
+
+def _short_hash(url: str) -> int:
+    return hash(url) & 0x3FFFFFFF  # as much of it as the smallest int object holds

@@ -5,6 +5,7 @@ As data, with the parameters' own names, for whoever asks the response; and as a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from holdfast.core.caching.reuse import Why
@@ -61,8 +62,13 @@ def member(told: Told) -> bytes:
     """The header field's member."""
     if len(told) == 2 and "hit" in told:
         return f"holdfast; hit; ttl={told['ttl']}".encode("ascii")  # most of them
+    return _spelled(*told.items())
+
+
+@lru_cache(maxsize=256)
+def _spelled(*told: tuple[str, bool | int | str]) -> bytes:
     text = "holdfast"
-    for name, value in told.items():
+    for name, value in told:
         if name == "detail":
             text += f"; detail={_quoted(str(value))}"
         else:
