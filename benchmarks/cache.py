@@ -294,8 +294,8 @@ async def measure(rounds: int, calls: int, entries: int) -> list[Section]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="whether it runs, not how fast")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=200, help="of each subject in each round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--calls", type=int, default=100, help="of each subject in each round")
     parser.add_argument("--entries", type=int, default=1_000_000, help="in the store that is looked up")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
