@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from holdfast.core.hints import Hint, Reset
 from holdfast.core.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.core.hints import Hint, Reset
 
 __all__ = ["Mode", "Pace", "Pacing"]
 

@@ -5,9 +5,9 @@ Values come from the other side, so nothing here raises: what is malformed is as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-__all__ = ["ASKING", "LOOK_EVERY", "server_delay", "should_retry"]
+__all__ = ["ASKING", "LOOK_EVERY", "server_delay", "should_retry", "tells"]
 
 ASKING = frozenset({403, 429, 503})
 """Statuses with which a server asks for silence: RFC 9110 10.2.3, RFC 6585 4, and GitHub's secondary limits."""
@@ -46,6 +46,14 @@ def should_retry(header: Callable[[str], str | None]) -> bool | None:
     """The server's own word on it, ``x-should-retry: true | false``; None if it said nothing."""
     value = header("x-should-retry")
     return None if value is None else {"true": True, "false": False}.get(value.strip().lower())
+
+
+def tells(status: int, raw: Iterable[tuple[bytes, bytes]]) -> bool:
+    """May an answer say anything of limits? Not what: that is `core.hints`, which few need to import."""
+    names = b"\n".join([name for name, _ in raw]).lower()
+    if b"ratelimit-" in names or b"rate-limit-" in names or b"ratelimit\n" in names or names.endswith(b"ratelimit"):
+        return True
+    return status in ASKING and b"retry-after" in names
 
 
 def _digits(text: str | None) -> int | None:

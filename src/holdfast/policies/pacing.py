@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
-from holdfast.core.retry_after import ASKING, LOOK_EVERY
+from holdfast.core.retry_after import ASKING, LOOK_EVERY, tells
 
 if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
@@ -60,7 +60,7 @@ class Listening:
 
     def _hear(self, call: Call, response: ResponseLike) -> None:
         self._look_in = LOOK_EVERY - 1
-        if _tells(response):
+        if tells(response.status_code, response.headers.raw):
             if self._limiter is None:  # calls that were sent before it was made come here too
                 from holdfast.policies.rate_limit import RateLimiter
 
@@ -74,11 +74,3 @@ def pacing_of(given: Pacing | Mode) -> Pacing:
     from holdfast.core.pacing import Pacing
 
     return given if isinstance(given, Pacing) else Pacing(given)
-
-
-def _tells(response: ResponseLike) -> bool:
-    """May this answer say anything of limits? Not what: that is `core.hints`, which few need to import."""
-    names = b"\n".join([name for name, _ in response.headers.raw]).lower()
-    if b"ratelimit-" in names or b"rate-limit-" in names or b"ratelimit\n" in names or names.endswith(b"ratelimit"):
-        return True
-    return response.status_code in ASKING and b"retry-after" in names

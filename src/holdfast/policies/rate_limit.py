@@ -20,16 +20,16 @@ from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.bucket import Bucket, RateLimit
-from holdfast.core.hints import hints_of
 from holdfast.core.limits import Joint, Meter, Place, Scope, key_for
 from holdfast.core.pacing import Pacing
-from holdfast.core.retry_after import ASKING, LOOK_EVERY, server_delay
+from holdfast.core.retry_after import ASKING, LOOK_EVERY, server_delay, tells
 from holdfast.core.sliding import Log, Window
 from holdfast.errors import InvalidOption, RateLimited, Refused
 from holdfast.policies._aio_bucket import AioBucket
 from holdfast.policies._gate import Caller, Crossing, Gate
 
 if TYPE_CHECKING:
+    from holdfast.core.hints import Hint
     from holdfast.policies.emitter import Emitter
 
 __all__ = ["Limit", "RateLimiter", "Tokens"]
@@ -196,7 +196,7 @@ class RateLimiter:
             gate.block(now + silence)
         elif pacing.mode == "off":
             gate.look_in = math.inf
-        elif hints := hints_of(header, wall, reset=pacing.reset):
+        elif hints := self._hints(response, wall):
             gate.look_in = 0
             silence, source = gate.paced().learn(hints, now), hints[0].source
             gate.look_again()
@@ -208,6 +208,13 @@ class RateLimiter:
                 from holdfast.events import LimitBlocked
 
                 self._emitter.emit(LimitBlocked(**self._emitter.at(gate.key), seconds=silence, source=source))
+
+    def _hints(self, response: ResponseLike, wall: float) -> tuple[Hint, ...]:
+        if not tells(response.status_code, response.headers.raw):
+            return ()
+        from holdfast.core.hints import hints_of  # its patterns take a while to compile
+
+        return hints_of(response.headers.get, wall, reset=self._pacing.reset)
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
