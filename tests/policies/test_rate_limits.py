@@ -143,6 +143,7 @@ async def test_nobody_takes_the_token_that_an_earlier_caller_of_another_tenant_i
         await clock.settle()
         await clock.advance(5.0)
         tasks.start_soon(partial(desk.send, "b1", call=call_of(desk, tenant="b")))
+        await clock.settle()
         tasks.start_soon(partial(desk.send, "c1", call=call_of(desk, tenant="c")))
         await clock.settle()
         await clock.advance(60.0)
