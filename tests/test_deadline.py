@@ -11,6 +11,7 @@ import tenacity
 import holdfast
 from holdfast import Pipeline, Retry
 from holdfast.testing import Fails, Hangs, Reply
+from holdfast.testing.scripted import Answer
 from tests.scripting import URL, stage
 from tests.support import FamilyModules
 
@@ -221,4 +222,19 @@ async def test_a_stream_goes_on_under_the_timeouts_of_its_caller(
 
     async with stage(family, far_side, **ALONE) as on, on.client.stream("GET", URL, timeout=60.0) as response:
         assert carried[0]["read"] == read
+        await response.aread()
+
+
+async def test_a_stream_of_a_second_attempt_goes_on_under_the_timeouts_of_its_caller(family: FamilyModules) -> None:
+    carried: list[dict[str, float | None]] = []
+
+    def far_side(number: int, request: Any) -> Answer:
+        carried.append(request.extensions["timeout"])
+        if len(carried) == 1:
+            return Fails("ConnectError")
+        return Reply(200, headers={"Content-Type": "text/event-stream"}, body=(b"one", b"two"))
+
+    settings: dict[str, Any] = {**ALONE, "retry": holdfast.Retry()}
+    async with stage(family, far_side, **settings) as on, on.client.stream("GET", URL, timeout=60.0) as response:
+        assert [timeouts["read"] for timeouts in carried] == [10.0, 60.0]  # the first never had a stream
         await response.aread()
