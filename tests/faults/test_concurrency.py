@@ -463,7 +463,7 @@ def _raise(*arguments: Any) -> Any:
         pytest.param({"retry": Retry(wait=_raise, wait_throttled=_raise)}, LookupError, id="C30-wait"),
         pytest.param({"retry": Retry(stop=_raise, wait=lambda _: 0.0)}, LookupError, id="C30-stop"),
         pytest.param({"breaker": CircuitBreaker(key=_raise)}, holdfast.InvalidOption, id="C30-breaker-key"),
-        pytest.param({"rate_limit": RateLimit(100, per=1.0, key=_raise)}, LookupError, id="C30-rate-key"),
+        pytest.param({"rate_limit": RateLimit(100, per=1.0, key=_raise)}, holdfast.InvalidOption, id="C30-rate-key"),
     ],
 )
 async def test_a_callback_that_raises_ends_its_call_and_corrupts_nothing(
