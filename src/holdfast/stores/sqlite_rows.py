@@ -20,7 +20,7 @@ from holdfast.core.caching.entry import Blob, Entry
 from holdfast.core.caching.key import split_key
 from holdfast.stores.base import StoreError
 from holdfast.stores.encoding import Metadata, Unreadable, decode, encode
-from holdfast.stores.sqlite_file import PAGE_BYTES, number, transaction
+from holdfast.stores.sqlite_file import PAGE_BYTES, give_back, number, transaction
 
 Kind: TypeAlias = Literal["url", "prefix", "tag"]
 
@@ -115,7 +115,7 @@ class Tables:
         while self._collect(connection):
             pass
         while number(connection, "freelist_count"):  # in steps, so that others get their turn
-            connection.execute(f"PRAGMA incremental_vacuum({_SLICE})").fetchall()
+            give_back(connection, _SLICE)
 
     def secret(self, connection: sqlite3.Connection) -> bytes:
         query = "SELECT value FROM facts WHERE name = 'secret' AND length(value) = 32 AND typeof(value) = 'blob'"
@@ -212,7 +212,7 @@ class Tables:
         pages, free = number(connection, "page_count"), number(connection, "freelist_count")
         surplus = max(pages - self._max_pages, free - max(_SLICE, pages // 5))
         if free and surplus > 0:
-            connection.execute(f"PRAGMA incremental_vacuum({min(surplus, _SLICE)})").fetchall()
+            give_back(connection, min(surplus, _SLICE))
 
     # In a transaction of the caller's
 
