@@ -68,8 +68,10 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.stores": BELOW_POLICIES,
     "holdfast.policies": BELOW_POLICIES | STORE_CONTRACT,
     "holdfast.by_origin": BELOW_POLICIES,
+    "holdfast._entry": BELOW_POLICIES | {"holdfast.by_origin", "holdfast.policies"},
+    "holdfast._layers": BELOW_POLICIES | {"holdfast.policies", "holdfast.stores"},  # it makes the default store
     "holdfast.pipeline": BELOW_POLICIES
-    | {"holdfast.by_origin", "holdfast.policies", "holdfast.stores"},  # it builds the default store
+    | {"holdfast._entry", "holdfast._layers", "holdfast.by_origin", "holdfast.policies"},
     "holdfast._door": BELOW_POLICIES | {"holdfast.by_origin"},
     "holdfast.httpx": FAMILY,
     "holdfast.httpx2": FAMILY,

@@ -1,0 +1,181 @@
+"""The entry: makes each call's record, stamps its deadline, caps its body, and hands the record back.
+
+The outermost layer. All others find the `Call` in the request's extensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from holdfast._wire import Family, Handler, Q, R, ResponseLike
+from holdfast.by_origin import origin_of
+from holdfast.call import (
+    CALL,
+    DEADLINE,
+    DEFAULT_OPTIONS,
+    OPTIONS,
+    Call,
+    Options,
+    Owner,
+    Stamp,
+    closed_error,
+    read_options,
+)
+from holdfast.clock import Clock
+from holdfast.errors import InvalidOption, Refused
+from holdfast.policies.attempt import TIMER_SLACK, deadline_exceeded
+
+if TYPE_CHECKING:
+    from holdfast.policies.offline import Switch
+    from holdfast.policies.telemetry import CallTelemetry
+
+__all__ = ["Entry"]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_AUTH_CHALLENGES = frozenset({401, 407})
+
+
+class Entry:
+    """The outermost layer of a pipeline; see above. Holds no state of its calls."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        deadline: float | None,
+        max_body_bytes: int | None,
+        *,
+        sends_again: bool,
+        telemetry: CallTelemetry | None,
+    ) -> None:
+        self._telemetry = telemetry
+        self._clock = clock
+        self._deadline = deadline
+        self._max_body_bytes = max_body_bytes
+        self._sends_again = sends_again
+        self.switch: Switch | None = None  # made when the pipeline first goes offline
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
+        monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
+        sends_again, leave, telemetry = self._sends_again, owner.leave, self._telemetry
+
+        async def handle(request: Q) -> R:
+            if owner.closing:
+                raise family.refusal(closed_error(), request)
+            given = request.extensions
+            running: Call | None = given.get(CALL)
+            if running is not None and running.owner is owner:
+                # The same Request object is on its way already, from another task: this call takes a copy of it.
+                given, running, request = running.given, None, family.fresh_attempt(request)
+            now = monotonic()
+            call = self._call(request, given, running, now, family, owner)
+            call.sends_again = sends_again
+            request.extensions = {**given, CALL: call}
+            owner.running += 1
+            if telemetry is not None:
+                telemetry.started(call, request)
+            try:
+                if call.deadline is not None and call.deadline <= now:
+                    raise family.refusal(deadline_exceeded(call), request)
+                away = self.switch
+                if away is None or away.state is None:
+                    response = await inner(request)
+                else:
+                    response = await away.handle(request, inner, family)
+                if limit is not None and not response.is_closed:
+                    response = await _capped(response, limit, request, family)
+            except BaseException as error:
+                leave(None, False)
+                request.extensions = _unstamped(given)
+                if not isinstance(error, Exception):
+                    if telemetry is not None:
+                        telemetry.ended(call, request.method, monotonic() - now, None, error)
+                    raise
+                late = _late(error, call, monotonic(), family, request)
+                _attach(late or error, call, monotonic() - now)
+                if telemetry is not None:
+                    telemetry.ended(call, request.method, monotonic() - now, None, late or error)
+                if late is None:
+                    raise
+                raise late from error
+            if response.is_closed:
+                leave(None, True)
+            else:
+                body_of(response).watch(leave)
+            if response.status_code >= 300 and call.deadline is not None and _goes_on(response):
+                stamp = Stamp(call.deadline, call.total, monotonic(), call.sent_before + call.sends)
+                request.extensions = {**given, DEADLINE: stamp}
+            else:
+                request.extensions = given if DEADLINE not in given else _unstamped(given)
+            response.extensions[OPTIONS] = call.record()
+            if telemetry is not None:
+                telemetry.ended(call, request.method, monotonic() - now, response, None)
+            return response
+
+        return handle
+
+    def _call(
+        self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R], owner: Owner
+    ) -> Call:
+        options = DEFAULT_OPTIONS if OPTIONS not in given else _options(given, request, family)
+        total = options.deadline if options.deadline is not None else self._deadline
+        deadline, sent_before = None if total is None else now + total, 0
+        if DEADLINE in given:
+            stamp: Stamp = given[DEADLINE]
+            if not stamp.stale(now):
+                sent_before = stamp.sends
+                if deadline is None or stamp.deadline < deadline:
+                    deadline, total = stamp.deadline, stamp.total
+        if outer is not None and outer.deadline is not None and (deadline is None or outer.deadline < deadline):
+            deadline, total = outer.deadline, outer.total
+        call = Call(options, now, deadline, total, options.key or origin_of(request.url), owner, given)
+        call.sent_before = sent_before
+        if outer is not None:
+            call.single = outer.sends_again or outer.single
+        return call
+
+
+def _options(given: Mapping[str, Any], request: Q, family: Family[Q, R]) -> Options:
+    try:
+        return read_options(given)
+    except InvalidOption as error:
+        raise family.refusal(error, request) from None
+
+
+async def _capped(response: R, limit: int, request: Q, family: Family[Q, R]) -> R:
+    try:
+        return family.capped(response, limit, request)
+    except BaseException:
+        await response.aclose()
+        raise
+
+
+def _late(error: Exception, call: Call, now: float, family: Family[Q, R], request: Q) -> Exception | None:
+    """`DeadlineExceeded` in place of a timeout that only came because the deadline left the attempt no more time.
+
+    Whether the timeout of the socket fires first or our scope behind it, the caller gets one and the same error.
+    """
+    if call.deadline is None or now < call.deadline - TIMER_SLACK or not isinstance(error, family.timeout_error):
+        return None
+    return None if isinstance(error, Refused) else family.refusal(deadline_exceeded(call), request)
+
+
+def _goes_on(response: ResponseLike) -> bool:
+    """True if the client may come back with the next hop of the same call."""
+    status = response.status_code
+    return status in _AUTH_CHALLENGES or (status in _REDIRECTS and "location" in response.headers)
+
+
+def _unstamped(given: dict[str, Any]) -> dict[str, Any]:
+    if DEADLINE not in given:
+        return given
+    return {name: value for name, value in given.items() if name != DEADLINE}
+
+
+def _attach(error: Exception, call: Call, seconds: float) -> None:
+    """Hang the history on the exception, for `holdfast.history`, and a line of it for whoever reads the traceback."""
+    call.source = None
+    vars(error)[OPTIONS] = call.record()  # the typed way to it is holdfast.history
+    if len(call.attempts) > 1 or call.reason is not None:
+        reason = f", gave up: {call.reason}" if call.reason else ""
+        error.add_note(f"holdfast: {len(call.attempts)} attempts in {seconds:.2f} s{reason}")

@@ -1,0 +1,232 @@
+"""From settings to layers: which settings fit together, what is made of each, and in which order do they stand?
+
+A new layer is a setting in `Policies`, a constructor here, and one line in `Layers`. A layer that is off by default is
+imported by those who want it: together they are half of all there is to import.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+from holdfast._wire import Middleware
+from holdfast.call import Owner
+from holdfast.clock import Clock
+from holdfast.core.breaker import CircuitBreaker
+from holdfast.core.budget import RetryBudget
+from holdfast.core.buffering import Auto
+from holdfast.core.retry import Retry
+from holdfast.policies.attempt import Attempts
+from holdfast.policies.breaker import Circuits
+from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
+from holdfast.policies.pacing import Listening, pacing_of
+from holdfast.policies.retry import Retries
+
+if TYPE_CHECKING:
+    from holdfast.core.pacing import Mode, Pacing
+    from holdfast.events import Listener
+    from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
+    from holdfast.policies.cache import Cache, Caching
+    from holdfast.policies.emitter import Emitter
+    from holdfast.policies.rate_limit import Limit, RateLimiter
+
+__all__ = ["ATTEMPT_TIMEOUT", "Layers", "Policies", "checked"]
+
+ATTEMPT_TIMEOUT = 10.0
+
+
+class Policies(TypedDict):
+    """What a pipeline is made of; see `Pipeline` for what each means."""
+
+    retry: Retry | None
+    budget: RetryBudget | None
+    breaker: CircuitBreaker | None
+    rate_limit: Limit | Sequence[Limit] | None
+    pacing: Pacing | Mode | None
+    concurrency: ConcurrencyLimit | None
+    cache: Cache | None
+    hooks: Sequence[AttemptHook]
+    listeners: Sequence[Listener]
+    deadline: float | None
+    attempt_timeout: float | None
+    buffer_body: Auto
+    deadline_covers_body: Auto
+    max_body_bytes: int | None
+
+
+class _Queue(Protocol):
+    def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
+        """End the waits of the calls of ``owner``."""
+        ...
+
+
+class Layers:
+    """The layers of one pipeline, each by its name and all in their order, outermost first.
+
+    The reasons for the order are in ``docs/architecture.md``.
+    """
+
+    def __init__(self, policies: Policies, *, clock: Clock, random: Callable[[], float]) -> None:
+        self.emitter = emitter = _emitter(policies["listeners"], clock) if policies["listeners"] else None
+        self.caching = _caching(policies, clock, emitter)
+        self.retries = _retries(policies, clock, random, emitter)
+        self.circuits = _circuits(policies, clock, random, emitter)
+        self.concurrency = (
+            None if policies["concurrency"] is None else Concurrency(policies["concurrency"], clock=clock)
+        )
+        self.limiter = _limiter(policies, clock, emitter)
+        self.in_order: tuple[Middleware, ...] = _present(
+            self.caching,
+            self.retries,
+            None if emitter is None else _refusal_telemetry(emitter),
+            self.circuits,
+            self.concurrency,
+            self.limiter,
+            _attempts(policies, clock, emitter),
+            _attempt_hooks(policies["hooks"]) if policies["hooks"] else None,
+        )
+
+    @property
+    def queues(self) -> Iterable[_Queue]:
+        """Where calls wait."""
+        waiting = (self.caching, self.retries, self.concurrency, self.limiter, self.circuits)
+        return [queue for queue in waiting if queue is not None]
+
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """What each layer tells of each key."""
+        parts: list[tuple[str, Mapping[str, Any]]] = []
+        if self.circuits is not None:
+            parts.append(("circuit", self.circuits.snapshot()))
+        if self.retries is not None:
+            parts.append(("retries_left", self.retries.snapshot()))
+        if self.concurrency is not None:
+            parts.append(("concurrency", self.concurrency.snapshot()))
+        if self.limiter is not None:
+            parts.append(("rate_limit", self.limiter.snapshot()))
+        origins: dict[str, dict[str, Any]] = {}
+        for name, by_key in parts:
+            for key, value in by_key.items():
+                origins.setdefault(key, {})[name] = value
+        return origins
+
+
+def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:
+    """``policies`` with defaults that gave way to others; raises ValueError for what cannot work together.
+
+    ``stacklevel`` is that of a warning.
+    """
+    attempt_timeout = _checked_times(policies["deadline"], policies["attempt_timeout"])
+    cap = policies["max_body_bytes"]
+    if cap is not None and cap < 1:
+        raise ValueError(f"max_body_bytes must be at least 1, got {cap}")
+    switches = {"buffer_body": policies["buffer_body"], "deadline_covers_body": policies["deadline_covers_body"]}
+    for name, setting in switches.items():
+        if setting not in (True, False, "auto"):
+            raise ValueError(f'{name} must be True, False or "auto", got {setting!r}')
+    concurrency, breaker = policies["concurrency"], policies["breaker"]
+    if policies["rate_limit"] is not None and concurrency is not None and concurrency.total is not None:
+        warnings.warn(
+            f"ConcurrencyLimit(total={concurrency.total}) spans all keys, RateLimit is for each: callers who wait"
+            " for tokens of one key hold permits that those of another need; use a limit for each key instead",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+    if breaker is not None:
+        breaker = _checked_window(breaker, attempt_timeout)
+    return {**policies, "attempt_timeout": attempt_timeout, "breaker": breaker}
+
+
+def _checked_times(deadline: float | None, attempt_timeout: float | None) -> float | None:
+    for name, seconds in (("deadline", deadline), ("attempt_timeout", attempt_timeout)):
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise ValueError(f"{name} must be more than 0 seconds, or None for no limit, got {seconds}")
+    if deadline is None or attempt_timeout is None or attempt_timeout <= deadline:
+        return attempt_timeout
+    if attempt_timeout == ATTEMPT_TIMEOUT:
+        return deadline  # the default gives way
+    raise ValueError(f"attempt_timeout={attempt_timeout} s is longer than deadline={deadline} s")
+
+
+def _checked_window(breaker: CircuitBreaker, attempt_timeout: float | None) -> CircuitBreaker:
+    if attempt_timeout is None or breaker.window >= 2 * attempt_timeout:
+        return breaker
+    if breaker.window == CircuitBreaker().window:
+        return replace(breaker, window=2 * attempt_timeout)  # the default gives way
+    raise ValueError(
+        f"CircuitBreaker(window={breaker.window}) must be at least twice attempt_timeout={attempt_timeout} s, or it"
+        " forgets attempts before they can fail"
+    )
+
+
+def _present(*layers: Middleware | None) -> tuple[Middleware, ...]:
+    return tuple(layer for layer in layers if layer is not None)
+
+
+def _emitter(listeners: Sequence[Listener], clock: Clock) -> Emitter:
+    from holdfast.policies.emitter import Emitter
+
+    return Emitter(listeners, clock)
+
+
+def _caching(policies: Policies, clock: Clock, emitter: Emitter | None) -> Caching | None:
+    cache = policies["cache"]
+    if cache is None:
+        return None
+    from holdfast.policies.cache import Caching
+    from holdfast.stores.memory import MemoryStore
+
+    store = MemoryStore() if cache.store is None else cache.store
+    signed = bool(policies["hooks"])
+    return Caching(cache, store, clock=clock, deadline=policies["deadline"], signed=signed, emitter=emitter)
+
+
+def _retries(policies: Policies, clock: Clock, random: Callable[[], float], emitter: Emitter | None) -> Retries | None:
+    retry = policies["retry"]
+    if retry is None:
+        return None
+    return Retries(retry, policies["budget"], clock=clock, random=random, emitter=emitter)
+
+
+def _circuits(
+    policies: Policies, clock: Clock, random: Callable[[], float], emitter: Emitter | None
+) -> Circuits | None:
+    breaker = policies["breaker"]
+    if breaker is None:
+        return None
+    return Circuits(breaker, clock=clock, random=random, attempt_timeout=policies["attempt_timeout"], emitter=emitter)
+
+
+def _limiter(policies: Policies, clock: Clock, emitter: Emitter | None) -> RateLimiter | Listening | None:
+    limits, pacing = policies["rate_limit"], policies["pacing"]
+    if pacing not in (None, "guard"):
+        pacing = pacing_of(pacing)
+    if limits is None:
+        return None if pacing is None else Listening(pacing, clock=clock, emitter=emitter)
+    from holdfast.policies.rate_limit import RateLimiter
+
+    return RateLimiter(limits, clock=clock, pacing=None if pacing is None else pacing_of(pacing), emitter=emitter)
+
+
+def _refusal_telemetry(emitter: Emitter) -> Middleware:
+    from holdfast.policies.telemetry import RefusalTelemetry
+
+    return RefusalTelemetry(emitter)
+
+
+def _attempts(policies: Policies, clock: Clock, emitter: Emitter | None) -> Attempts:
+    return Attempts(
+        policies["attempt_timeout"],
+        clock=clock,
+        covers_body=policies["deadline_covers_body"],
+        buffer=policies["buffer_body"],
+        cap=policies["max_body_bytes"],
+        emitter=emitter,
+    )
+
+
+def _attempt_hooks(hooks: Sequence[AttemptHook]) -> AttemptHooks:
+    from holdfast.policies.attempt_hooks import AttemptHooks
+
+    return AttemptHooks(hooks)
