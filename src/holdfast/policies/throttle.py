@@ -1,0 +1,98 @@
+"""Client throttling as a layer: each attempt may be refused at random, the more so the more the server turns down.
+
+`core.throttle` has the rule. Here is what it must not know: the calls, and what an outcome says of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cachetools import LRUCache
+
+from holdfast._wire import Family, Fault, Handler, Q, R
+from holdfast.call import CALL, Call
+from holdfast.clock import Clock
+from holdfast.core.throttle import Tally, Throttle
+from holdfast.errors import Refused, Throttled
+
+__all__ = ["Throttling"]
+
+_KEYS = 1024
+_CLOCK_SLACK = 0.005  # a timer may fire this much before its time
+_SILENT = (Fault.SATURATED, Fault.LOCAL)
+"""What says nothing about the server."""
+
+
+class Throttling:
+    """Refuses attempts at random (`Throttled`) as far as their server turns them down; shared by all transports.
+
+    An attempt counts from its start. Cancelled, refused by another policy of ours, cut short by its caller's deadline
+    or failed on our side, it counts as if it had never been. 1,024 keys at most, least recently used out first; state
+    is free of event loops.
+    """
+
+    def __init__(self, settings: Throttle, *, clock: Clock, random: Callable[[], float]) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._random = random
+        self._tallies: LRUCache[str, Tally] = LRUCache(_KEYS)
+
+    def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        monotonic, random, statuses = self._clock.monotonic, self._random, self.settings.statuses
+        tally_of = self._tally
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            tally, now = tally_of(call.key), monotonic()
+            probability = tally.refuses(now)
+            slot = tally.begin(now)
+            if probability and random() < probability:
+                raise family.refusal(_throttled(call.key, probability), request)
+            try:
+                response = await inner(request)
+            except BaseException as error:
+                if isinstance(error, family.transport_error) and self._tells(error, call, family.fault(error)):
+                    tally.reject(slot)
+                else:
+                    tally.forget(slot)
+                raise
+            (tally.reject if response.status_code in statuses else tally.accept)(slot)
+            return response
+
+        return handle
+
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """By key: what was counted in the window, and with what probability a request is refused now."""
+        now, tallies = self._clock.monotonic(), self._tallies
+        found: dict[str, dict[str, Any]] = {}
+        for key in list(tallies):
+            tally = super(LRUCache, tallies).__getitem__(key)  # a look is no use of it
+            requests, accepts, _ = tally.sums(now)
+            found[key] = {"requests": requests, "accepts": accepts, "refuses": tally.refuses(now)}
+        return found
+
+    def _tally(self, key: str) -> Tally:
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally(self.settings)
+        return tally
+
+    def _tells(self, error: Exception, call: Call, fault: Fault) -> bool:
+        """Whether a failure is the server's."""
+        if isinstance(error, Refused) or fault in _SILENT:
+            return False
+        cut_short = (
+            not call.full_attempt
+            and call.deadline is not None
+            and self._clock.monotonic() >= call.deadline - _CLOCK_SLACK
+        )
+        return not cut_short
+
+
+def _throttled(key: str, probability: float) -> Throttled:
+    return Throttled(
+        f"{key} turns down so many requests that {probability:.0%} of them are refused here",
+        policy="throttle",
+        key=key,
+    )
