@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.core.retry import IDEMPOTENT_METHODS as IDEMPOTENT_METHODS
     from holdfast.core.retry import Retry as Retry
     from holdfast.core.sliding import Window as Window
+    from holdfast.core.throttle import Throttle as Throttle
     from holdfast.errors import BodyDropped as BodyDropped
     from holdfast.errors import BodyTooLarge as BodyTooLarge
     from holdfast.errors import CircuitOpen as CircuitOpen
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from holdfast.errors import RateLimited as RateLimited
     from holdfast.errors import Refused as Refused
     from holdfast.errors import ResponseRejected as ResponseRejected
+    from holdfast.errors import Throttled as Throttled
     from holdfast.errors import Unsupported as Unsupported
     from holdfast.pipeline import Pipeline as Pipeline
     from holdfast.policies.cache import Cache as Cache
@@ -62,6 +64,7 @@ _MODULES = {
     "core.pacing": ("Pacing",),
     "core.retry": ("IDEMPOTENT_METHODS", "Retry"),
     "core.sliding": ("Window",),
+    "core.throttle": ("Throttle",),
     "errors": (
         "BodyDropped",
         "BodyTooLarge",
@@ -74,6 +77,7 @@ _MODULES = {
         "RateLimited",
         "Refused",
         "ResponseRejected",
+        "Throttled",
         "Unsupported",
     ),
     "pipeline": ("Pipeline",),

@@ -26,11 +26,13 @@ from holdfast.policies.retry import Retries
 
 if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
+    from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
     from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.rate_limit import Limit, RateLimiter
+    from holdfast.policies.throttle import Throttling
 
 __all__ = ["ATTEMPT_TIMEOUT", "Layers", "Policies", "checked"]
 
@@ -43,6 +45,7 @@ class Policies(TypedDict):
     retry: Retry | None
     budget: RetryBudget | None
     breaker: CircuitBreaker | None
+    throttle: Throttle | None
     rate_limit: Limit | Sequence[Limit] | None
     pacing: Pacing | Mode | None
     concurrency: ConcurrencyLimit | None
@@ -72,6 +75,7 @@ class Layers:
         self.emitter = emitter = _emitter(policies["listeners"], clock) if policies["listeners"] else None
         self.caching = _caching(policies, clock, emitter)
         self.retries = _retries(policies, clock, random, emitter)
+        self.throttling = _throttling(policies, clock, random)
         self.circuits = _circuits(policies, clock, random, emitter)
         self.concurrency = (
             None if policies["concurrency"] is None else Concurrency(policies["concurrency"], clock=clock)
@@ -81,6 +85,7 @@ class Layers:
             self.caching,
             self.retries,
             None if emitter is None else _refusal_telemetry(emitter),
+            self.throttling,
             self.circuits,
             self.concurrency,
             self.limiter,
@@ -99,6 +104,8 @@ class Layers:
         parts: list[tuple[str, Mapping[str, Any]]] = []
         if self.circuits is not None:
             parts.append(("circuit", self.circuits.snapshot()))
+        if self.throttling is not None:
+            parts.append(("throttle", self.throttling.snapshot()))
         if self.retries is not None:
             parts.append(("retries_left", self.retries.snapshot()))
         if self.concurrency is not None:
@@ -187,6 +194,15 @@ def _retries(policies: Policies, clock: Clock, random: Callable[[], float], emit
     if retry is None:
         return None
     return Retries(retry, policies["budget"], clock=clock, random=random, emitter=emitter)
+
+
+def _throttling(policies: Policies, clock: Clock, random: Callable[[], float]) -> Throttling | None:
+    throttle = policies["throttle"]
+    if throttle is None:
+        return None
+    from holdfast.policies.throttle import Throttling
+
+    return Throttling(throttle, clock=clock, random=random)
 
 
 def _circuits(

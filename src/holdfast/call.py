@@ -188,6 +188,7 @@ _REFUSAL_REASONS: Final = {
     "circuit_breaker": "circuit_open",
     "rate_limit": "rate_limited",
     "concurrency": "concurrency_full",
+    "throttle": "throttled",
 }
 
 

@@ -6,6 +6,7 @@
     +-- Refused            we did not send, or stopped sending (policy, key, retry_after)
     |   +-- CircuitOpen        the circuit of this key is open
     |   +-- RateLimited        the wait for a token is longer than the caller has
+    |   +-- Throttled          this server turns down so much that a share is refused here
     |   +-- ConcurrencyFull    the queue in front of the permits is full
     |   +-- DeadlineExceeded   the call's total time is over
     |   +-- Closed             the transport or the pipeline was closed
@@ -47,6 +48,7 @@ __all__ = [
     "ResponseRejected",
     "ServerFault",
     "StatusError",
+    "Throttled",
     "TooManyRequests",
     "Unauthorized",
     "Unsupported",
@@ -109,6 +111,10 @@ class CircuitOpen(Refused):
 
 class RateLimited(Refused):
     """Our own limiter cannot grant a token in the time that is left; ``retry_after`` says when it could."""
+
+
+class Throttled(Refused):
+    """The server turns down so many requests that a share of them, at random, is not sent; see `Throttle`."""
 
 
 class ConcurrencyFull(Refused):

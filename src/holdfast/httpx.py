@@ -43,6 +43,10 @@ class ConcurrencyFull(errors.ConcurrencyFull, httpx.TransportError):
     """`holdfast.errors.ConcurrencyFull`, caught by ``except httpx.TransportError`` too."""
 
 
+class Throttled(errors.Throttled, httpx.TransportError):
+    """`holdfast.errors.Throttled`, caught by ``except httpx.TransportError`` too."""
+
+
 class DeadlineExceeded(errors.DeadlineExceeded, httpx.TimeoutException):
     """`holdfast.errors.DeadlineExceeded`, caught by ``except httpx.TimeoutException`` too."""
 
@@ -89,6 +93,7 @@ _REFUSALS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
         RateLimited,
         Refused,
         ResponseRejected,
+        Throttled,
     )
 }
 

@@ -43,6 +43,10 @@ class ConcurrencyFull(errors.ConcurrencyFull, httpx2.TransportError):
     """`holdfast.errors.ConcurrencyFull`, caught by ``except httpx2.TransportError`` too."""
 
 
+class Throttled(errors.Throttled, httpx2.TransportError):
+    """`holdfast.errors.Throttled`, caught by ``except httpx2.TransportError`` too."""
+
+
 class DeadlineExceeded(errors.DeadlineExceeded, httpx2.TimeoutException):
     """`holdfast.errors.DeadlineExceeded`, caught by ``except httpx2.TimeoutException`` too."""
 
@@ -89,6 +93,7 @@ _REFUSALS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
         RateLimited,
         Refused,
         ResponseRejected,
+        Throttled,
     )
 }
 

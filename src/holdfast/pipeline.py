@@ -26,6 +26,7 @@ from holdfast.policies.concurrency import ConcurrencyLimit
 
 if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
+    from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
     from holdfast.policies.attempt_hooks import AttemptHook
     from holdfast.policies.cache import Cache
@@ -45,6 +46,7 @@ class Pipeline:
 
     ``deadline``: seconds for a whole call, queues, redirects and auth flows included (30, None: none).
     ``attempt_timeout``: seconds for each attempt (10; a shorter deadline shortens the default).
+    ``throttle``: refuse a share of what a server turns down, in place of the breaker.
     ``rate_limit``: one limit, or several of which all must pass. ``pacing``: what is made of a server's own word on its
     limits ("guard", "spread", "off", a `Pacing`; None: nothing).
     ``buffer_body``: read small bodies inside the attempt. ``deadline_covers_body``: whether a body that is still
@@ -66,6 +68,7 @@ class Pipeline:
         retry: Retry | None = Retry(),
         budget: RetryBudget | None = RetryBudget(),
         breaker: CircuitBreaker | None = CircuitBreaker(),
+        throttle: Throttle | None = None,
         rate_limit: Limit | Sequence[Limit] | None = None,
         pacing: Pacing | Mode | None = "guard",
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
@@ -84,6 +87,7 @@ class Pipeline:
             "retry": retry,
             "budget": budget,
             "breaker": breaker,
+            "throttle": throttle,
             "rate_limit": rate_limit,
             "pacing": pacing,
             "concurrency": concurrency,

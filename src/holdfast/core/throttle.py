@@ -12,7 +12,7 @@ from dataclasses import field
 from holdfast.core.breaker_settings import FAILURE_STATUSES
 from holdfast.core.settings import Settings
 
-__all__ = ["Throttle", "Tally", "refuse_probability"]
+__all__ = ["Tally", "Throttle", "refuse_probability"]
 
 _SLOTS = 20
 """Steps in which the window moves."""

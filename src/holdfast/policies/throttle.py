@@ -51,11 +51,11 @@ class Throttling:
                 raise family.refusal(_throttled(call.key, probability), request)
             try:
                 response = await inner(request)
-            except BaseException as error:
-                if isinstance(error, family.transport_error) and self._tells(error, call, family.fault(error)):
-                    tally.reject(slot)
-                else:
-                    tally.forget(slot)
+            except family.transport_error as error:
+                (tally.reject if self._blames(error, family.fault(error), call) else tally.forget)(slot)
+                raise
+            except BaseException:
+                tally.forget(slot)
                 raise
             (tally.reject if response.status_code in statuses else tally.accept)(slot)
             return response
@@ -78,9 +78,9 @@ class Throttling:
             tally = self._tallies[key] = Tally(self.settings)
         return tally
 
-    def _tells(self, error: Exception, call: Call, fault: Fault) -> bool:
+    def _blames(self, error: Exception, fault: Fault, call: Call) -> bool:
         """Whether a failure is the server's."""
-        if isinstance(error, Refused) or fault in _SILENT:
+        if isinstance(error, Refused) or fault in _SILENT:  # to the library our refusals are transport errors
             return False
         cut_short = (
             not call.full_attempt
