@@ -15,6 +15,9 @@
     +-- BodyTooLarge       a decoded body passed ``max_body_bytes``
     +-- ResponseRejected   ``Retry(retry_if=...)`` turned down every answer
     +-- InvalidOption      ``extensions["holdfast"]`` holds an unknown key or a bad value
+    +-- InvalidRequest     no request can be made of these values; nothing was sent
+    |   +-- ForeignOrigin      a URL leads away from the service's origin
+    +-- WrongLoop          a service is used on a second event loop
     +-- Unsupported        the installed httpx or httpx2 lacks what a feature needs
     +-- StatusError        a status that means failure (raised by the resource layer)
         +-- Unauthorized, NotFound, Conflict, TooManyRequests, ServerFault
@@ -39,8 +42,10 @@ __all__ = [
     "ConcurrencyFull",
     "Conflict",
     "DeadlineExceeded",
+    "ForeignOrigin",
     "HoldfastError",
     "InvalidOption",
+    "InvalidRequest",
     "NotFound",
     "Offline",
     "RateLimited",
@@ -52,6 +57,7 @@ __all__ = [
     "TooManyRequests",
     "Unauthorized",
     "Unsupported",
+    "WrongLoop",
 ]
 
 
@@ -167,6 +173,22 @@ class ResponseRejected(HoldfastError):
 
 class InvalidOption(HoldfastError, ValueError):
     """A per-request option is unknown or has a bad value. Nothing was sent."""
+
+
+class InvalidRequest(HoldfastError, ValueError):
+    """No request can be made of these values, such as a path segment that is empty. Nothing was sent."""
+
+
+class ForeignOrigin(InvalidRequest):
+    """A URL leads to ``origin``, neither the service's own nor one that was allowed. Nothing was sent there."""
+
+    def __init__(self, message: str, *, origin: str) -> None:
+        super().__init__(message)
+        self.origin = origin
+
+
+class WrongLoop(HoldfastError, RuntimeError):
+    """A service was used on one event loop, and is used on another now; its connections belong to the first."""
 
 
 class Unsupported(HoldfastError, RuntimeError):
