@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from holdfast.core.bucket import RateLimit as RateLimit
     from holdfast.core.budget import RetryBudget as RetryBudget
     from holdfast.core.caching.rules import CacheRule as CacheRule
+    from holdfast.core.health import Condition as Condition
+    from holdfast.core.health import Health as Health
+    from holdfast.core.health import condition_of as condition_of
     from holdfast.core.jitter import DecorrelatedJitter as DecorrelatedJitter
     from holdfast.core.jitter import EqualJitter as EqualJitter
     from holdfast.core.jitter import FullJitter as FullJitter
@@ -59,6 +62,7 @@ _MODULES = {
     "core.bucket": ("RateLimit",),
     "core.budget": ("RetryBudget",),
     "core.caching.rules": ("CacheRule",),
+    "core.health": ("Condition", "Health", "condition_of"),
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
     "core.limits": ("Scope",),
     "core.pacing": ("Pacing",),

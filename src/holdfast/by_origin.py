@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from holdfast._wire import Family, Handler, Q, R, URLLike
 from holdfast.call import Owner
+
+if TYPE_CHECKING:
+    from holdfast.core.health import Health
 
 __all__ = ["Bindable", "Pipelines", "origin_of"]
 
@@ -33,6 +36,7 @@ class Bindable(Protocol):
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]: ...
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None: ...
     def snapshot(self) -> dict[str, Any]: ...
+    def health(self) -> Health: ...
     @property
     def has_cache(self) -> bool: ...
     async def purge(
@@ -107,6 +111,13 @@ class Pipelines:
                 for key, value in part.items():
                     merged["origins"][key if key not in merged["origins"] else f"{key} ({prefix})"] = value
         return merged
+
+    def health(self) -> Health:
+        """All of them in one, keys named as in `snapshot`: down if all that are in use are down."""
+        from holdfast.core.health import together
+
+        named = [(self._prefixes.get(id(pipeline), "default"), pipeline) for pipeline in reversed(self.all)]
+        return together({prefix: pipeline.health() for prefix, pipeline in named})
 
     @property
     def has_cache(self) -> bool:

@@ -32,7 +32,7 @@ All of them survive pickle and copy: the arguments are plain data, held as attri
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeAlias
 
 __all__ = [
     "BodyDropped",
@@ -49,6 +49,7 @@ __all__ = [
     "NotFound",
     "Offline",
     "RateLimited",
+    "RefusalCode",
     "Refused",
     "ResponseRejected",
     "ServerFault",
@@ -59,6 +60,18 @@ __all__ = [
     "Unsupported",
     "WrongLoop",
 ]
+
+
+RefusalCode: TypeAlias = Literal[
+    "circuit_open",
+    "rate_limited",
+    "concurrency_full",
+    "deadline",
+    "offline",
+    "closed",
+    "refused",  # by any other policy
+]
+"""Why a call was refused, for programs; stable."""
 
 
 class HoldfastError(Exception):
@@ -85,8 +98,10 @@ class Refused(HoldfastError):
     """A policy of ours ended the call; the server is not to blame, and trying again at once is of no use.
 
     ``policy`` names the layer, ``key`` whose share was asked for (default: the origin), ``retry_after``
-    is the number of seconds after which a call may pass, or None where nobody can know.
+    is the number of seconds after which a call may pass, or None where nobody can know. ``code`` belongs to the class.
     """
+
+    code: ClassVar[RefusalCode] = "refused"
 
     def __init__(
         self, message: str, *, policy: str = "", key: str | None = None, retry_after: float | None = None
@@ -99,6 +114,8 @@ class Refused(HoldfastError):
 
 class CircuitOpen(Refused):
     """The circuit of ``key`` is open. ``opened_at`` is monotonic seconds; the last failure is ``__cause__``."""
+
+    code = "circuit_open"
 
     def __init__(
         self,
@@ -118,6 +135,8 @@ class CircuitOpen(Refused):
 class RateLimited(Refused):
     """Our own limiter cannot grant a token in the time that is left; ``retry_after`` says when it could."""
 
+    code = "rate_limited"
+
 
 class Throttled(Refused):
     """The server turns down so many requests that a share of them, at random, is not sent; see `Throttle`."""
@@ -126,9 +145,13 @@ class Throttled(Refused):
 class ConcurrencyFull(Refused):
     """All permits are taken, and as many callers as may wait for one do so already."""
 
+    code = "concurrency_full"
+
 
 class DeadlineExceeded(Refused):
     """The call's total time is over. ``deadline`` is that total in seconds."""
+
+    code = "deadline"
 
     def __init__(
         self,
@@ -146,9 +169,13 @@ class DeadlineExceeded(Refused):
 class Closed(Refused):
     """The transport was closed, or is closing and takes no new calls."""
 
+    code = "closed"
+
 
 class Offline(Refused):
     """Only stored answers are allowed now, and none fits."""
+
+    code = "offline"
 
 
 class BodyDropped(HoldfastError):

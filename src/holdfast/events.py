@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from holdfast.errors import RefusalCode
+
 __all__ = [
     "AttemptEnded",
     "AttemptStarted",
@@ -46,16 +48,10 @@ Outcome: TypeAlias = Literal[
     "success",  # an answer below 400
     "http_error",  # an answer of 400 or above
     "exception",  # of the inner transport, of a hook, of ours that is no refusal
-    "circuit_open",
-    "rate_limited",
-    "concurrency_full",
-    "deadline",
-    "offline",
-    "closed",
-    "refused",  # by any other policy
     "cancelled",
     "fallback",
     "cache_hit",
+    RefusalCode,  # ours, which say why
 ]
 """How a call ended, of low cardinality."""
 

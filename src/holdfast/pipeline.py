@@ -25,6 +25,7 @@ from holdfast.policies.breaker import Circuits
 from holdfast.policies.concurrency import ConcurrencyLimit
 
 if TYPE_CHECKING:
+    from holdfast.core.health import Health
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
@@ -212,6 +213,16 @@ class Pipeline:
         switch, caching = self._entry.switch, self._layers.caching
         whole = {"origins": self._layers.snapshot(), "offline": None if switch is None else switch.snapshot()}
         return whole if caching is None else {**whole, "cache": caching.snapshot()}
+
+    def health(self) -> Health:
+        """The verdict over `snapshot`: ok, limited or down, since when, and when to try again; overall and by key.
+
+        Nothing is kept and nothing is asked: it is what the calls of this pipeline have seen so far, so an outage ends
+        with the call that probes.
+        """
+        from holdfast.core.health import judge
+
+        return judge(self.snapshot(), self._clock.wall())
 
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """End the waits of one transport's calls: those in a queue raise an error of their own, those in a backoff

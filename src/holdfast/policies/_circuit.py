@@ -16,7 +16,7 @@ __all__ = ["Circuit", "copier", "describe"]
 class Circuit:
     """The state of one key, and who waits for it to change."""
 
-    __slots__ = ("failure", "key", "late", "queue", "recheck", "state")
+    __slots__ = ("failure", "key", "late", "left", "queue", "recheck", "state")
 
     def __init__(self, key: str, state: State) -> None:
         self.key = key
@@ -25,6 +25,7 @@ class Circuit:
         self.failure: Callable[[], Exception] | None = None  # makes a fresh copy of the last failure
         self.recheck: Callable[[], None] | None = None  # for the calls of the present closed state
         self.late = 0  # outcomes that came after their generation was over
+        self.left = 0.0  # when it was last closed, in monotonic seconds: an outage may open it many times
 
 
 def copier(error: Exception) -> Callable[[], Exception]:
@@ -51,6 +52,7 @@ def describe(circuit: Circuit, settings: CircuitBreaker, now: float) -> dict[str
     state = circuit.state
     described: dict[str, Any] = {
         "state": state.name,
+        "for": None if isinstance(state, Closed) else now - circuit.left,
         "generation": state.generation,
         "waiting": len(circuit.queue),
         "late": circuit.late,

@@ -166,7 +166,10 @@ class Circuits:
             circuit.queue.dismiss(make_error, owner)
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """Each key's state as plain data; times are seconds from now. Inner keys are only ever added."""
+        """Each key's state as plain data; times are seconds from now. Inner keys are only ever added.
+
+        ``for``: how long it has not been closed, through all of its states (None: it is).
+        """
         now, idle = self.clock.monotonic(), self._idle
         # LRUCache.__getitem__ would take a look for a use; and the look may come from a thread that scrapes metrics.
         resting = [super(LRUCache, idle).__getitem__(key) for key in list(idle)]
@@ -224,6 +227,7 @@ class Circuits:
         elif isinstance(before, Closed):
             self._idle.pop(circuit.key, None)
             self._busy[circuit.key] = circuit
+            circuit.left = now
         if self._emitter is not None:
             self._emitter.circuit_moved(circuit.key, before, state, self.settings, now)
         if self.on_transition is not None:

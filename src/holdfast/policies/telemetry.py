@@ -11,15 +11,7 @@ from collections.abc import Callable
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike, ResponseLike, URLLike
 from holdfast.call import CALL, Call
-from holdfast.errors import (
-    CircuitOpen,
-    Closed,
-    ConcurrencyFull,
-    DeadlineExceeded,
-    Offline,
-    RateLimited,
-    Refused,
-)
+from holdfast.errors import Refused
 from holdfast.events import (
     AttemptEnded,
     AttemptStarted,
@@ -34,14 +26,6 @@ from holdfast.policies.emitter import Emitter
 __all__ = ["CallTelemetry", "Note", "RefusalTelemetry", "outcome_of", "shown", "told_before", "told_of"]
 
 _PROTOCOLS = {b"HTTP/1.0": "1.0", b"HTTP/1.1": "1.1", b"HTTP/2": "2", b"HTTP/3": "3"}
-_REFUSALS: tuple[tuple[type[Refused], Outcome], ...] = (
-    (CircuitOpen, "circuit_open"),
-    (RateLimited, "rate_limited"),
-    (ConcurrencyFull, "concurrency_full"),
-    (DeadlineExceeded, "deadline"),
-    (Offline, "offline"),
-    (Closed, "closed"),
-)
 
 Note = Callable[[Call, int, float, float, "ResponseLike | None", "BaseException | None"], None]
 
@@ -158,12 +142,7 @@ def outcome_of(call: Call, response: ResponseLike | None, error: BaseException |
         return "success" if response.status_code < 400 else "http_error"
     if not isinstance(error, Exception):
         return "cancelled"
-    if isinstance(error, Refused):
-        for kind, word in _REFUSALS:
-            if isinstance(error, kind):
-                return word
-        return "refused"
-    return "exception"
+    return error.code if isinstance(error, Refused) else "exception"
 
 
 def shown(url: URLLike) -> str:
