@@ -7,6 +7,7 @@ wall time. No sentence and no code tells a host, a key or what a server said.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -104,7 +105,7 @@ def judge(snapshot: Mapping[str, Any], now: float) -> Health:
 
 
 def together(parts: Mapping[str, Health]) -> Health:
-    """The verdict over several pipelines by name. A key that two of them know carries the later one's name behind it."""
+    """The verdict over several pipelines by name. A key that two of them know carries the later name behind it."""
     keys: dict[str, Condition] = {}
     for name, health in parts.items():
         for key, condition in health.keys.items():
@@ -174,11 +175,11 @@ def _overall(keys: Mapping[str, Condition], decisive: Iterable[Condition]) -> He
 
 def _worst(conditions: Iterable[Condition]) -> Condition:
     """The worst of them, of several such the one that has lasted longest."""
-    return max(
-        conditions,
-        key=lambda condition: (_ORDER.index(condition.status), -(float("inf") if condition.since is None else condition.since)),
-        default=Condition(),
-    )
+
+    def badness(condition: Condition) -> tuple[int, float]:
+        return _ORDER.index(condition.status), -math.inf if condition.since is None else -condition.since
+
+    return max(conditions, key=badness, default=Condition())
 
 
 def _told(condition: Condition) -> dict[str, Any]:
