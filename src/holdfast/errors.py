@@ -15,10 +15,10 @@
     +-- BodyTooLarge       a decoded body passed ``max_body_bytes``
     +-- ResponseRejected   ``Retry(retry_if=...)`` turned down every answer
     +-- InvalidOption      ``extensions["holdfast"]`` holds an unknown key or a bad value
-    +-- InvalidRequest     no request can be made of these values; nothing was sent
-    |   +-- ForeignOrigin      a URL leads away from the service's origin
     +-- WrongLoop          a service is used on a second event loop
     +-- Unsupported        the installed httpx or httpx2 lacks what a feature needs
+    +-- InvalidInput       a value that no request is made of (argument); nothing was sent
+    +-- ForeignOrigin      an answer points to another origin, which gets no request of ours
     +-- StatusError        a status that means failure (raised by the resource layer)
         +-- Unauthorized, NotFound, Conflict, TooManyRequests, ServerFault
 
@@ -45,7 +45,7 @@ __all__ = [
     "ForeignOrigin",
     "HoldfastError",
     "InvalidOption",
-    "InvalidRequest",
+    "InvalidInput",
     "NotFound",
     "Offline",
     "RateLimited",
@@ -202,24 +202,31 @@ class InvalidOption(HoldfastError, ValueError):
     """A per-request option is unknown or has a bad value. Nothing was sent."""
 
 
-class InvalidRequest(HoldfastError, ValueError):
-    """No request can be made of these values, such as a path segment that is empty. Nothing was sent."""
-
-
-class ForeignOrigin(InvalidRequest):
-    """A URL leads to ``origin``, neither the service's own nor one that was allowed. Nothing was sent there."""
-
-    def __init__(self, message: str, *, origin: str) -> None:
-        super().__init__(message)
-        self.origin = origin
-
-
 class WrongLoop(HoldfastError, RuntimeError):
     """A service was used on one event loop, and is used on another now; its connections belong to the first."""
 
 
 class Unsupported(HoldfastError, RuntimeError):
     """The installed HTTP library has no (documented or known) way to do what was asked."""
+
+
+class InvalidInput(HoldfastError, ValueError):
+    """A value of which no request is made: of the wrong type, or one that would not stay in its place.
+
+    ``argument`` names it; its value is nowhere told. Nothing was sent.
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+
+class ForeignOrigin(HoldfastError):
+    """A link or a redirect leads to ``origin``, which is not the service's and not in ``allow_origins``."""
+
+    def __init__(self, message: str, *, origin: str) -> None:
+        super().__init__(message)
+        self.origin = origin
 
 
 class StatusError(HoldfastError):

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 from holdfast.core.value import Value
-from holdfast.errors import ForeignOrigin, InvalidRequest
+from holdfast.errors import ForeignOrigin, InvalidInput
 
 __all__ = ["Address", "address_of", "is_absolute", "origin_text"]
 
@@ -53,10 +53,10 @@ class Address(Value):
 
 
 def address_of(base_url: str, allow_origins: Iterable[str] = ()) -> Address:
-    """Read a base URL. Raises `InvalidRequest` for one that is not absolute, or has more than a path to it."""
+    """Read a base URL. Raises `InvalidInput` for one that is not absolute, or has more than a path to it."""
     origin = origin_text(base_url)
     if "?" in base_url or "#" in base_url:
-        raise InvalidRequest("a base URL has neither a query nor a fragment")
+        raise InvalidInput("a base URL has neither a query nor a fragment")
     return Address(base_url.rstrip("/"), origin, frozenset(map(origin_text, allow_origins)))
 
 
@@ -69,6 +69,6 @@ def origin_text(url: str) -> str:
     """``https://host``, lower case, with the port only where it is not the scheme's own."""
     found = _URL.fullmatch(url)
     if found is None:
-        raise InvalidRequest("this is no absolute http or https URL, or one that could be read in two ways")
+        raise InvalidInput("this is no absolute http or https URL, or one that could be read in two ways")
     scheme, host, port = found["scheme"].lower(), found["host"].lower(), found["port"]
     return f"{scheme}://{host}" if port is None or port == _PORTS[scheme] else f"{scheme}://{host}:{int(port)}"

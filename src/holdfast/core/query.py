@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Final, Literal, TypeAlias, cast
 
 from holdfast.core.scalar import Scalar, encoded, written
-from holdfast.errors import InvalidRequest
+from holdfast.errors import InvalidInput
 
 __all__ = ["ListStyle", "Query", "encode_query"]
 
@@ -24,9 +24,9 @@ def encode_query(query: Query, style: ListStyle = "repeat") -> dict[str, str]:
     'q=a%20b&tag=x,y&deep=true'
     """
     if style not in _STYLES:
-        raise InvalidRequest(f"a style of lists is one of {', '.join(_STYLES)}, got {style!r}")
+        raise InvalidInput(f"a style of lists is one of {', '.join(_STYLES)}, got {style!r}")
     if not isinstance(cast("object", query), Mapping):  # a placeholder of this name would come here
-        raise InvalidRequest(f"query= takes parameters by name, got a {type(query).__name__}")
+        raise InvalidInput(f"query= takes parameters by name, got a {type(query).__name__}")
     return {name: _parameter(name, value, style) for name, value in query.items()}
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeAlias, Union
 from urllib.parse import quote
 
-from holdfast.errors import InvalidRequest
+from holdfast.errors import InvalidInput
 
 if TYPE_CHECKING:
     from datetime import date, time
@@ -29,7 +29,7 @@ _SPELLED_BY_STR: Final = frozenset({"uuid", "decimal", "_pydecimal", "ipaddress"
 
 
 def written(value: object, name: str) -> str:
-    """The text of a value. Raises `InvalidRequest`, with ``name`` and never the value, if there is none."""
+    """The text of a value. Raises `InvalidInput`, with ``name`` and never the value, if there is none."""
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str):
@@ -45,7 +45,9 @@ def written(value: object, name: str) -> str:
         return iso()
     if type(value).__module__ in _SPELLED_BY_STR:
         return str(value)
-    raise InvalidRequest(f"{name} is a {type(value).__name__}, which has no spelling in a URL; give it as a string")
+    raise InvalidInput(
+        f"{name} is a {type(value).__name__}, which has no spelling in a URL; give it as a string", argument=name
+    )
 
 
 def encoded(text: str, name: str) -> str:
@@ -53,8 +55,8 @@ def encoded(text: str, name: str) -> str:
     if text.isascii() and text.isalnum():
         return text
     if "\r" in text or "\n" in text or "\0" in text:
-        raise InvalidRequest(f"{name} holds a line break or a NUL")
+        raise InvalidInput(f"{name} holds a line break or a NUL", argument=name)
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise InvalidRequest(f"{name} holds half of a surrogate pair, which is no text") from None
+        raise InvalidInput(f"{name} holds half of a surrogate pair, which is no text", argument=name) from None

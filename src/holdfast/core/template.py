@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from holdfast.core.scalar import encoded, written
-from holdfast.errors import InvalidRequest
+from holdfast.errors import InvalidInput
 
 __all__ = ["Template", "template_of"]
 
@@ -30,23 +30,23 @@ class Template:
     __slots__ = ("_first", "_parts", "names", "text")
 
     def __init__(self, text: str) -> None:
-        """Raises `InvalidRequest` for what is no path: an absolute URL, ``//host``, a query, a stray brace, ``..``."""
+        """Raises `InvalidInput` for what is no path: an absolute URL, ``//host``, a query, a stray brace, ``..``."""
         self.text: Final = text
         first, *rest = _PLACEHOLDER.split(text)
         self.names: Final = tuple(rest[::2])
         self._first = first
         self._parts = tuple(zip(rest[::2], rest[1::2], strict=True))
         if text and (not text.startswith("/") or text.startswith("//")):
-            raise InvalidRequest(f"a path begins with one slash and has no host, got {text!r}")
+            raise InvalidInput(f"a path begins with one slash and has no host, got {text!r}")
         if len({*self.names}) < len(self.names):
-            raise InvalidRequest(f"{text!r} has a placeholder twice")
+            raise InvalidInput(f"{text!r} has a placeholder twice")
         if not all(_TEXT.fullmatch(part) for part in (first, *rest[1::2])):
-            raise InvalidRequest(f"{text!r} is no path: {{name}} and encoded text is all that stands in one")
+            raise InvalidInput(f"{text!r} is no path: {{name}} and encoded text is all that stands in one")
         if any(_DOTS.fullmatch(segment) for segment in text.split("/")):
-            raise InvalidRequest(f"{text!r} has a dot segment")
+            raise InvalidInput(f"{text!r} has a dot segment")
 
     def fill(self, values: Mapping[str, object]) -> str:
-        """The path. Raises `InvalidRequest` for a missing or unused name, and for a value that is no segment."""
+        """The path. Raises `InvalidInput` for a missing or unused name, and for a value that is no segment."""
         if len(values) != len(self.names):
             raise self._mismatch(values)
         path = self._first
@@ -56,15 +56,15 @@ class Template:
             value = values[name]
             segment = str(value) if type(value) is int else written(value, name)
             if segment in ("", ".", ".."):
-                raise InvalidRequest(f"{name} of {self.text} is {segment!r}, which would make it another path")
+                raise InvalidInput(f"{name} of {self.text} is {segment!r}: another path", argument=name)
             path += encoded(segment, name) + text
         return path
 
-    def _mismatch(self, values: Mapping[str, object]) -> InvalidRequest:
+    def _mismatch(self, values: Mapping[str, object]) -> InvalidInput:
         missing = [name for name in self.names if name not in values]
         unused = [name for name in values if name not in self.names]
         told = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("unused", unused)) if names]
-        return InvalidRequest(f"values for {self.text or 'the empty path'} do not fit ({'; '.join(told)})")
+        return InvalidInput(f"values for {self.text or 'the empty path'} do not fit ({'; '.join(told)})")
 
 
 @lru_cache(4096)
