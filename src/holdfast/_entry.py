@@ -102,9 +102,8 @@ class Entry:
                 leave(None, True)
             else:
                 body_of(response).watch(leave)
-            if response.status_code >= 300 and call.deadline is not None and _goes_on(response):
-                stamp = Stamp(call.deadline, call.total, monotonic(), call.sent_before + call.sends)
-                request.extensions = {**given, DEADLINE: stamp}
+            if response.status_code >= 300 and _goes_on(response):
+                request.extensions = {**given, DEADLINE: call.stamp(monotonic())}
             else:
                 request.extensions = given if DEADLINE not in given else _unstamped(given)
             response.extensions[OPTIONS] = call.record()
@@ -119,17 +118,20 @@ class Entry:
     ) -> Call:
         options = DEFAULT_OPTIONS if OPTIONS not in given else _options(given, request, family)
         total = options.deadline if options.deadline is not None else self._deadline
-        deadline, sent_before = None if total is None else now + total, 0
+        deadline, sent_before, key = None if total is None else now + total, 0, None
         if DEADLINE in given:
             stamp: Stamp = given[DEADLINE]
             if not stamp.stale(now):
                 sent_before = stamp.sends
-                if deadline is None or stamp.deadline < deadline:
+                key = stamp.idempotency_key
+                if stamp.deadline is not None and (deadline is None or stamp.deadline < deadline):
                     deadline, total = stamp.deadline, stamp.total
         if outer is not None and outer.deadline is not None and (deadline is None or outer.deadline < deadline):
             deadline, total = outer.deadline, outer.total
         call = Call(options, now, deadline, total, options.key or origin_of(request.url), owner, given)
         call.sent_before = sent_before
+        if key is not None:
+            call.idempotency_key = key
         if outer is not None:
             call.single = outer.sends_again or outer.single
         return call

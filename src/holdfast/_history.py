@@ -45,6 +45,7 @@ class History:
     fallback: str | None = None
     cache_status: Mapping[str, bool | int | str] | None = None
     age: float | None = None  # seconds, of an answer from the cache
+    idempotency_key: str | None = None  # to send the same again later
 
 
 _ATTEMPT_FIELDS = frozenset(item.name for item in fields(Attempt))
@@ -73,4 +74,5 @@ def history(outcome: Any) -> History:
         fallback=record["fallback"],
         cache_status=record["cache_status"],
         age=record.get("age"),
+        idempotency_key=record.get("idempotency_key"),
     )

@@ -25,6 +25,7 @@ from holdfast.policies.pacing import Listening, pacing_of
 from holdfast.policies.retry import Retries
 
 if TYPE_CHECKING:
+    from holdfast.core.idempotency import IdempotencyKeys
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
@@ -50,6 +51,7 @@ class Policies(TypedDict):
     pacing: Pacing | Mode | None
     concurrency: ConcurrencyLimit | None
     cache: Cache | None
+    idempotency: IdempotencyKeys | None
     hooks: Sequence[AttemptHook]
     listeners: Sequence[Listener]
     deadline: float | None
@@ -83,6 +85,7 @@ class Layers:
         self.limiter = _limiter(policies, clock, emitter)
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
+            None if policies["idempotency"] is None else _idempotency(policies["idempotency"]),
             self.retries,
             None if emitter is None else _refusal_telemetry(emitter),
             self.throttling,
@@ -187,6 +190,12 @@ def _caching(policies: Policies, clock: Clock, emitter: Emitter | None) -> Cachi
     store = MemoryStore() if cache.store is None else cache.store
     signed = bool(policies["hooks"])
     return Caching(cache, store, clock=clock, deadline=policies["deadline"], signed=signed, emitter=emitter)
+
+
+def _idempotency(settings: IdempotencyKeys) -> Middleware:
+    from holdfast.policies.idempotency import Keying
+
+    return Keying(settings)
 
 
 def _retries(policies: Policies, clock: Clock, random: Callable[[], float], emitter: Emitter | None) -> Retries | None:

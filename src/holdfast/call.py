@@ -127,6 +127,9 @@ _WANTED = {
 }
 DEFAULT_OPTIONS = Options()
 
+_HOP: Final = 60.0
+"""Seconds in which a call without a deadline comes back for its next hop."""
+
 
 def read_options(extensions: Mapping[str, Any]) -> Options:
     """The caller's options, checked. Raises `InvalidOption` for an unknown key, a bad type or a bad value."""
@@ -141,17 +144,25 @@ def read_options(extensions: Mapping[str, Any]) -> Options:
 
 
 class Stamp(Value):
-    """The deadline that a request keeps over redirects and auth flows, and when it was left there."""
+    """What a request keeps over redirects and auth flows, its deadline above all, and when it was left there."""
 
-    def __init__(self, deadline: float, total: float | None, left_at: float, sends: int = 0) -> None:
+    def __init__(
+        self,
+        deadline: float | None,
+        total: float | None,
+        left_at: float,
+        sends: int = 0,
+        idempotency_key: str | None = None,
+    ) -> None:
         self.deadline: Final = deadline
         self.total: Final = total
         self.left_at: Final = left_at
         self.sends: Final = sends  # so far
+        self.idempotency_key: Final = idempotency_key
 
     def stale(self, now: float) -> bool:
         """True if nobody took the call further in all its time: the user sends an old Request anew."""
-        return self.total is not None and now - self.left_at > self.total
+        return now - self.left_at > (_HOP if self.total is None else self.total)
 
 
 class Recheck(Protocol):
@@ -208,6 +219,8 @@ class Call:
     ``queued`` is set by whoever made the call wait; the innermost layer then asks ``recheck`` before it sends.
     """
 
+    idempotency_key: str | None = None  # as it stands in the header
+
     def __init__(
         self,
         options: Options,
@@ -252,6 +265,10 @@ class Call:
         if self.on_wait is not None:
             self.on_wait(self, place, seconds)
 
+    def stamp(self, now: float) -> Stamp:
+        """What the next hop of this call goes on with."""
+        return Stamp(self.deadline, self.total, now, self.sent_before + self.sends, self.idempotency_key)
+
     def record(self) -> dict[str, Any]:
         """What goes under ``response.extensions["holdfast"]``: plain data, keys are only ever added."""
         return {
@@ -263,4 +280,5 @@ class Call:
             "reason": self.reason,
             "fallback": self.fallback,
             "age": self.age,
+            "idempotency_key": self.idempotency_key,
         }

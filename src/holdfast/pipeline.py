@@ -1,8 +1,8 @@
 """The layers in their order, and the state that they share.
 
-Outermost first: call record and deadline > cache with single flight > retry with budget > circuit breaker >
-concurrency limit > rate limit > attempt (timeout and body buffer) > attempt hooks > inner transport. The reasons
-for this order are in ``docs/architecture.md``.
+Outermost first: call record and deadline > cache with single flight > idempotency key > retry with budget > circuit
+breaker > concurrency limit > rate limit > attempt (timeout and body buffer) > attempt hooks > inner transport. The
+reasons for this order are in ``docs/architecture.md``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from holdfast.policies.concurrency import ConcurrencyLimit
 
 if TYPE_CHECKING:
     from holdfast.core.health import Health
+    from holdfast.core.idempotency import IdempotencyKeys
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
@@ -74,6 +75,7 @@ class Pipeline:
         pacing: Pacing | Mode | None = "guard",
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
         cache: Cache | None = None,
+        idempotency: IdempotencyKeys | None = None,
         hooks: Sequence[AttemptHook] = (),
         listeners: Sequence[Listener] = (),
         deadline: float | None = 30.0,
@@ -93,6 +95,7 @@ class Pipeline:
             "pacing": pacing,
             "concurrency": concurrency,
             "cache": cache,
+            "idempotency": idempotency,
             "hooks": hooks,
             "listeners": listeners,
             "deadline": deadline,

@@ -23,16 +23,17 @@ STATUSES = frozenset({408, 421, 425, 429, 500, 502, 503, 504})
 """Statuses that a later attempt may cure. Never 501 or 505, and no other 4xx."""
 NOT_PROCESSED = frozenset({421, 425, 429})
 """Statuses by which the server says that it did not act on the request, so that any method may be repeated."""
-THROTTLED = frozenset({429, 503})
-"""Statuses that ask for less: without a Retry-After they wait by ``wait_throttled``."""
+THROTTLED = frozenset({409, 429, 503})
+"""Statuses that ask for less, or for patience: without a Retry-After they wait by ``wait_throttled``."""
 _KEEPS_WORKING = 409  # Idempotency-Key draft: the first request is still being worked on
+_OTHER_BODY = 422  # the same draft: this key came with another body before
 
 
 class Retry(Settings):
     """When to send again. ``attempts`` counts all of them: 3 is one and two more (as AWS's standard mode).
 
     ``wait`` and ``wait_throttled`` are tenacity strategies (or ours from `holdfast.core.jitter`); None means
-    ``wait_random_exponential``, full jitter, from 0.1 s and, for 429 and 503 without Retry-After, from 1 s
+    ``wait_random_exponential``, full jitter, from 0.1 s and, for 409, 429 and 503 without Retry-After, from 1 s
     (botocore's figures), doubling up to 20 s. ``stop`` is a tenacity ``stop_*``. ``retry`` is a tenacity
     ``retry_if_*`` that replaces ``statuses`` and the faults, and ``retry_if(response, attempt)`` tells of an
     answer that looks good that it is not; neither overrides the safety of the method. Whatever the server
@@ -102,6 +103,8 @@ def judge(
     ``x-should-retry``; ``predicate`` is what the user's own strategy said (True: send again; None: it was
     not asked). The user comes before the server, the server before our tables, and safety before all.
     """
+    if keyed and status == _OTHER_BODY:
+        return Verdict.FINAL
     wanted = _wanted(settings, status, fault, keyed)
     if server_says is not None and (status is None or status >= 400):
         wanted = server_says
