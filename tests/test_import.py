@@ -117,7 +117,7 @@ def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
     below = ("asyncio", family, "anyio", "cachetools", "dataclasses", "sniffio")
     added = sorted(imported_by(*below, module) - imported_by(*below))
     assert {name.partition(".")[0] for name in added} == {"holdfast"}
-    assert len(added) <= 42, f"import what only some need where they need it: {added}"
+    assert len(added) <= 44, f"import what only some need where they need it: {added}"
     assert asked(DATACLASSES, module) == [], "a setting is a `core.settings.Settings`, anything else a `Value`"
 
 

@@ -19,6 +19,7 @@ SOURCE: Final = Path(__file__).parents[1] / "src" / "holdfast"
 KNOWN_TO_ALL: Final = frozenset({"holdfast.errors", "holdfast.clock", "holdfast.events", "holdfast._version"})
 BELOW_POLICIES: Final = KNOWN_TO_ALL | {
     "holdfast._body",
+    "holdfast._deadline",
     "holdfast._families",
     "holdfast._waiting",
     "holdfast._wire",
@@ -60,6 +61,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._body": KNOWN_TO_ALL,
     "holdfast._families": KNOWN_TO_ALL,
     "holdfast.call": KNOWN_TO_ALL | {"holdfast.core"},
+    "holdfast._deadline": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._history": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._waiting": KNOWN_TO_ALL,
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
@@ -72,6 +74,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._layers": BELOW_POLICIES | {"holdfast.policies", "holdfast.stores"},  # it makes the default store
     "holdfast.pipeline": BELOW_POLICIES
     | {"holdfast._entry", "holdfast._layers", "holdfast.by_origin", "holdfast.policies"},
+    "holdfast.asgi": KNOWN_TO_ALL | {"holdfast._deadline"},
     "holdfast._door": BELOW_POLICIES | {"holdfast.by_origin"},
     "holdfast.httpx": FAMILY,
     "holdfast.httpx2": FAMILY,

@@ -22,6 +22,7 @@ ROOT: Final = Path(__file__).parents[1]
 SNAPSHOT: Final = Path(__file__).with_name("public_names.txt")
 MODULES: Final = (
     "holdfast",
+    "holdfast.asgi",
     "holdfast.errors",
     "holdfast.events",
     "holdfast.httpx",

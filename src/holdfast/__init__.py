@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast._deadline import SendDeadline as SendDeadline
+    from holdfast._deadline import deadline as deadline
     from holdfast._history import Attempt as Attempt
     from holdfast._history import History as History
     from holdfast._history import history as history
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "_version": ("__version__",),
+    "_deadline": ("SendDeadline", "deadline"),
     "_history": ("Attempt", "History", "history"),
     "core.breaker": ("CircuitBreaker",),
     "core.bucket": ("RateLimit",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from holdfast._deadline import in_force
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.by_origin import origin_of
 from holdfast.call import (
@@ -128,6 +129,9 @@ class Entry:
                     deadline, total = stamp.deadline, stamp.total
         if outer is not None and outer.deadline is not None and (deadline is None or outer.deadline < deadline):
             deadline, total = outer.deadline, outer.total
+        around = in_force()
+        if around is not None and (deadline is None or now + around.left < deadline):
+            deadline, total = now + around.left, around.seconds
         call = Call(options, now, deadline, total, options.key or origin_of(request.url), owner, given)
         call.sent_before = sent_before
         if key is not None:
