@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from holdfast._body import Body, Stream
 from holdfast.core.fault import Fault
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, StatusError
 
 __all__ = [
     "Family",
@@ -117,7 +117,11 @@ class Family(ABC, Generic[Q, R]):
 
     @abstractmethod
     def refusal(self, error: HoldfastError, request: Q) -> Exception:
-        """A fresh exception that is both ``type(error)`` and this library's ``TransportError``."""
+        """A fresh exception that is both ``type(error)`` and this library's ``TransportError`` or its kin."""
+
+    @abstractmethod
+    def failure(self, error: StatusError, response: R) -> StatusError:
+        """A fresh exception that is both ``type(error)`` and this library's ``HTTPStatusError``."""
 
     @abstractmethod
     def timeout(self, message: str, request: Q) -> Exception:

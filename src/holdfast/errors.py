@@ -18,36 +18,65 @@
     +-- WrongLoop          a service is used on a second event loop
     +-- Unsupported        the installed httpx or httpx2 lacks what a feature needs
     +-- InvalidInput       a value that no request is made of (argument); nothing was sent
+    +-- DecodeError        an answer does not fit the type that it was to have (path, expected, got)
     +-- ForeignOrigin      an answer points to another origin, which gets no request of ours
+    +-- PageLoop           a listing leads back to a page that was read before
     +-- StatusError        a status that means failure (raised by the resource layer)
-        +-- Unauthorized, NotFound, Conflict, TooManyRequests, ServerFault
+        +-- BadRequest         400
+        +-- Unauthorized       401
+        +-- Forbidden          403
+        +-- NotFound           404
+        |   +-- Gone               410
+        +-- MethodNotAllowed   405
+        +-- Conflict           409
+        |   +-- PreconditionFailed 412
+        +-- ContentTooLarge    413
+        +-- UnsupportedMediaType 415
+        +-- Unprocessable      422
+        +-- TooManyRequests    429
+        +-- ServerFault        5xx
+            +-- BadGateway         502
+            +-- Unavailable        503
+            +-- GatewayTimeout     504
 
 Each family (``holdfast.httpx``, ``holdfast.httpx2``) subclasses what it raises once more, with
 its own ``TransportError`` (``DeadlineExceeded``: ``TimeoutException``; ``StatusError``:
-``HTTPStatusError``), so that ``except httpx.HTTPError`` keeps working. Configuration errors are
-``ValueError`` and ``TypeError``, raised where the setting is made.
+``HTTPStatusError``; ``DecodeError``: ``DecodingError``), so that ``except httpx.HTTPError`` keeps
+working. Configuration errors are ``ValueError`` and ``TypeError``, raised where the setting is made.
 
 All of them survive pickle and copy: the arguments are plain data, held as attributes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 __all__ = [
+    "BadGateway",
+    "BadRequest",
     "BodyDropped",
     "BodyTooLarge",
     "CircuitOpen",
     "Closed",
     "ConcurrencyFull",
     "Conflict",
+    "ContentTooLarge",
     "DeadlineExceeded",
+    "DecodeError",
+    "Forbidden",
     "ForeignOrigin",
+    "GatewayTimeout",
+    "Gone",
     "HoldfastError",
-    "InvalidOption",
     "InvalidInput",
+    "InvalidOption",
+    "MethodNotAllowed",
     "NotFound",
     "Offline",
+    "PageLoop",
+    "PreconditionFailed",
+    "Problem",
     "RateLimited",
     "RefusalCode",
     "Refused",
@@ -57,7 +86,10 @@ __all__ = [
     "Throttled",
     "TooManyRequests",
     "Unauthorized",
+    "Unavailable",
+    "Unprocessable",
     "Unsupported",
+    "UnsupportedMediaType",
     "WrongLoop",
 ]
 
@@ -82,8 +114,8 @@ class HoldfastError(Exception):
         self.message = message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The request hangs on httpx's side of a family's subclass; it may hold a live stream, and stays behind.
-        state = {name: value for name, value in self.__dict__.items() if name != "_request"}
+        # Request and response hang on httpx's side of a family's subclass; they may hold live streams, and stay behind.
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_request", "response")}
         return _revive, (type(self), self.message, state)
 
 
@@ -221,6 +253,36 @@ class InvalidInput(HoldfastError, ValueError):
         self.argument = argument
 
 
+class DecodeError(HoldfastError):
+    """An answer does not have the shape that was asked for. It is never sent again, and no circuit counts it.
+
+    ``path`` says where (``$.items[3].name``; ``[...]`` stands for a key that is data), ``expected`` and ``got`` are
+    names of types, never values. ``body`` is the beginning of the body, at most 8 KiB, and ``operation``,
+    ``status_code`` and ``content_type`` say what it came from, where that is known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str = "$",
+        expected: str = "",
+        got: str = "",
+        body: bytes = b"",
+        content_type: str | None = None,
+        operation: str | None = None,
+        status_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.expected = expected
+        self.got = got
+        self.body = body
+        self.content_type = content_type
+        self.operation = operation
+        self.status_code = status_code
+
+
 class ForeignOrigin(HoldfastError):
     """A link or a redirect leads to ``origin``, which is not the service's and not in ``allow_origins``."""
 
@@ -229,24 +291,128 @@ class ForeignOrigin(HoldfastError):
         self.origin = origin
 
 
-class StatusError(HoldfastError):
-    """A response whose status means failure; ``status_code`` is that status."""
+class PageLoop(HoldfastError):
+    """A listing's next page is one that was read before: going on would never end. ``pages`` were read."""
 
-    def __init__(self, message: str, *, status_code: int) -> None:
+    def __init__(self, message: str, *, pages: int) -> None:
+        super().__init__(message)
+        self.pages = pages
+
+
+class Problem:
+    """What a server says of a failure in ``application/problem+json`` (RFC 9457 3.1), as it says it.
+
+    A member that is missing or of the wrong type is None (``type``: "about:blank"); ``extensions`` has all others.
+    """
+
+    def __init__(
+        self,
+        *,
+        type: str = "about:blank",
+        title: str | None = None,
+        status: int | None = None,
+        detail: str | None = None,
+        instance: str | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.type = type
+        self.title = title
+        self.status = status
+        self.detail = detail
+        self.instance = instance
+        self.extensions: Mapping[str, Any] = extensions or {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"Problem({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class StatusError(HoldfastError):
+    """A response whose status means failure; ``status_code`` is that status.
+
+    ``headers`` are (name, value) pairs as they came, repeats kept; ``body`` is its beginning, at most 8 KiB.
+    ``problem`` has its problem details (RFC 9457). ``request_id`` is what the server calls this exchange,
+    ``retry_after`` are the seconds, ``retry_at`` the moment (since 1970), that it asks to wait; ``attempts`` were
+    made. ``url`` comes without query and user information. None: it did not say.
+
+    Its text holds nothing that came from the server but the status and the request id. A subclass of your own, for
+    ``status_errors={409: AlreadyExists}``, is made without its ``__init__`` being called: give it properties.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        method: str | None = None,
+        url: str | None = None,
+        operation: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        problem: Problem | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        retry_at: float | None = None,
+        attempts: int = 1,
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
+        self.method = method
+        self.url = url
+        self.operation = operation
+        self.headers = headers
+        self.body = body
+        self.problem = problem
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.retry_at = retry_at
+        self.attempts = attempts
+
+
+class BadRequest(StatusError):
+    """400: the server does not understand the request."""
 
 
 class Unauthorized(StatusError):
     """401: no credential, or not a good one (any more)."""
 
 
+class Forbidden(StatusError):
+    """403: understood, and refused whoever asks with this credential."""
+
+
 class NotFound(StatusError):
-    """404 or 410: there is nothing at this address."""
+    """404, or 410 as `Gone`: there is nothing at this address."""
+
+
+class Gone(NotFound):
+    """410: there is nothing at this address any more, nor will there be."""
+
+
+class MethodNotAllowed(StatusError):
+    """405: the address does not take this method; its ``Allow`` field has those that it takes."""
 
 
 class Conflict(StatusError):
-    """409 or 412: the resource is not in the state that the request took for granted."""
+    """409, or 412 as `PreconditionFailed`: the resource is not in the state that the request took for granted."""
+
+
+class PreconditionFailed(Conflict):
+    """412: what ``If-Match`` or its kin asked for does not hold; somebody else was quicker."""
+
+
+class ContentTooLarge(StatusError):
+    """413: the request's body is larger than the server takes."""
+
+
+class UnsupportedMediaType(StatusError):
+    """415: the server does not take this type of content, or this content encoding (RFC 7694)."""
+
+
+class Unprocessable(StatusError):
+    """422: well-formed, and still not to be carried out: a field that does not pass the server's checks, say."""
 
 
 class TooManyRequests(StatusError):
@@ -255,3 +421,15 @@ class TooManyRequests(StatusError):
 
 class ServerFault(StatusError):
     """5xx: the server failed."""
+
+
+class BadGateway(ServerFault):
+    """502: the server got no good answer from the one behind it."""
+
+
+class Unavailable(ServerFault):
+    """503: overloaded, or being maintained."""
+
+
+class GatewayTimeout(ServerFault):
+    """504: the server got no answer in time from the one behind it, which may have acted."""

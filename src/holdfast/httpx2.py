@@ -79,7 +79,7 @@ class InvalidOption(errors.InvalidOption, httpx2.TransportError):
     """`holdfast.errors.InvalidOption`, caught by ``except httpx2.TransportError`` too."""
 
 
-_REFUSALS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
+_KINDS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
     kind.__mro__[1]: kind
     for kind in (
         BodyDropped,
@@ -96,6 +96,56 @@ _REFUSALS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
         Throttled,
     )
 }
+_BASES: tuple[tuple[type[errors.HoldfastError], type[httpx2.HTTPError]], ...] = (
+    (errors.StatusError, httpx2.HTTPStatusError),
+    (errors.DecodeError, httpx2.DecodingError),
+    (errors.HoldfastError, httpx2.TransportError),
+)
+
+
+class _Kin(errors.HoldfastError):
+    """Base of the errors that `_kin` makes, which pickle cannot find by their name."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kind, message, state = super().__reduce__()[1]
+        return _revive, (kind.__bases__[1], message, state)
+
+
+class _StatusKin(_Kin, errors.StatusError):
+    """Has a request and a response also after pickle and copy, which leave the real ones behind."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("_request", "response") or "status_code" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._request = httpx2.Request(self.method or "GET", self.url or "")
+        # The excerpt is decoded already, and need not be all of the body.
+        framing = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [field for field in self.headers if field[0].lower() not in framing]
+        self.response = httpx2.Response(self.status_code, headers=headers, content=self.body, request=self._request)
+        return self.__dict__[name]
+
+
+def _kin(kind: type[errors.HoldfastError]) -> type[errors.HoldfastError]:
+    """``kind`` as this library's error too; made when the first is raised, for most never are."""
+    if known := _KINDS.get(kind):
+        return known
+    if issubclass(kind, httpx2.HTTPError):
+        return kind
+    library = next(theirs for ours, theirs in _BASES if issubclass(kind, ours))
+    mixin = _StatusKin if issubclass(kind, errors.StatusError) else _Kin
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    made: Any = type(kind.__name__, (mixin, kind, library), names)
+    _KINDS[kind] = made
+    return _KINDS[kind]
+
+
+def _revive(kind: type[errors.HoldfastError], message: str, state: dict[str, Any]) -> errors.HoldfastError:
+    made = _kin(kind)
+    error = made.__new__(made, message)
+    error.__dict__.update(state)
+    if not isinstance(error, errors.StatusError):
+        error.__dict__["_request"] = None  # as httpx2 has it where there is none
+    return error
 
 
 class _Stream(_body.Body, httpx2.AsyncByteStream):
@@ -232,11 +282,17 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
         return Fault.LOCAL
 
     def refusal(self, error: errors.HoldfastError, request: httpx2.Request) -> Exception:
-        kind = _REFUSALS[type(error)]
+        kind = _kin(type(error))
         refusal = kind.__new__(kind, error.message)
         refusal.__dict__.update(error.__dict__, _request=request)
         refusal.__cause__ = error.__cause__
         return refusal
+
+    def failure(self, error: errors.StatusError, response: httpx2.Response) -> errors.StatusError:
+        failure = self.refusal(error, response.request)
+        assert isinstance(failure, errors.StatusError), "the same kind, and this library's too"
+        failure.__dict__["response"] = response
+        return failure
 
     def timeout(self, message: str, request: httpx2.Request) -> Exception:
         return httpx2.ReadTimeout(message, request=request)

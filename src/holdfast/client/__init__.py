@@ -1,0 +1,1 @@
+"""The resource layer: requests are values."""
