@@ -63,7 +63,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.call": KNOWN_TO_ALL | {"holdfast.core"},
     "holdfast._deadline": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._history": KNOWN_TO_ALL | {"holdfast.call"},
-    "holdfast._waiting": KNOWN_TO_ALL,
+    "holdfast._waiting": KNOWN_TO_ALL | {"holdfast.core"},
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
     "holdfast.background": KNOWN_TO_ALL,
     "holdfast.pools": BELOW_POLICIES,

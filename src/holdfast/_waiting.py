@@ -1,4 +1,4 @@
-"""Standing in line: first come, first served, on asyncio and on trio, safe under cancellation.
+"""Standing in line: first come, first served in each priority, on asyncio and on trio, safe under cancellation.
 
 One small file knows both event loops, because an ``anyio.Event`` costs twice a bare future for each waiter.
 Who may pass is not decided here: the owner of the `Line` (or of the `Queue` below it) does that.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import sniffio
 
 from holdfast.clock import Clock
+from holdfast.core.priority import Order
 from holdfast.errors import Closed
 
 if TYPE_CHECKING:
@@ -26,17 +26,21 @@ __all__ = ["Line", "Queue", "Waiter", "running_task"]
 class Waiter:
     """One caller in a queue. ``outcome``: None while it stands, an exception when it was sent away, and
     otherwise whatever the owner of the queue hands out. ``owner`` names the group to be dismissed together.
+    ``arrived`` (monotonic seconds) counts only in a queue with several priorities.
 
     ``await waiter`` returns once the waiter was settled or woken; whoever woke it has set ``outcome`` or not.
     It has no coroutine of its own: that would be another frame in memory for everybody who waits.
     """
 
-    __slots__ = ("_signal", "outcome", "owner")
+    __slots__ = ("_signal", "arrived", "cost", "outcome", "owner", "priority")
 
-    def __init__(self, owner: object = None) -> None:
+    def __init__(self, owner: object = None, *, arrived: float = 0.0, priority: int = 0, cost: float = 1.0) -> None:
         self._signal: asyncio.Future[None] | trio.Event | None = None
         self.outcome: object = None
         self.owner = owner
+        self.arrived = arrived
+        self.priority = priority
+        self.cost = cost
 
     def settle(self, outcome: object) -> None:
         self.outcome = outcome
@@ -75,7 +79,7 @@ W = TypeVar("W", bound=Waiter)
 
 
 class Queue(Generic[W]):
-    """Waiters in the order in which they came; each can leave from anywhere in one step, without a trace.
+    """Waiters in the order of their turns (`core.priority`); each can leave from anywhere in one step, without a trace.
 
     Belongs to one event loop at a time, and to none while it is empty. A second loop that joins while
     callers of the first still wait gets a RuntimeError; callers whose loop was closed are dropped silently.
@@ -85,18 +89,25 @@ class Queue(Generic[W]):
 
     def __init__(self) -> None:
         self._loop: object = None
-        self._waiters: OrderedDict[W, None] = OrderedDict()
+        self._waiters: Order[W] = Order()
 
     def __len__(self) -> int:
         return len(self._waiters)
 
     def __iter__(self) -> Iterator[W]:
         """Everybody who stands here now; safe against changes on the way."""
-        return iter(tuple(self._waiters))
+        return iter(self._waiters)
+
+    def __contains__(self, waiter: W) -> bool:
+        return waiter in self._waiters
 
     @property
     def first(self) -> W | None:
-        return next(iter(self._waiters), None)
+        return self._waiters.first
+
+    def cost_before(self, arrived: float, priority: int) -> float:
+        """What those take who go before somebody who arrives now."""
+        return self._waiters.cost_before(arrived, priority)
 
     def settle_loop(self) -> None:
         """Drop callers of a closed loop; raise RuntimeError if those of another living one still wait."""
@@ -110,7 +121,7 @@ class Queue(Generic[W]):
         self._loop = here
 
     def join(self, waiter: W) -> None:
-        """Stand at the end. Call `settle_loop` first where anything is decided by who stands here.
+        """Stand behind all whose turn is earlier. Call `settle_loop` first where it matters who stands here.
 
         Raises `errors.Closed` for a call of a transport that was closed meanwhile: those who stood here were sent
         away then, and nobody would do so with one who comes later, as a retry does.
@@ -121,20 +132,20 @@ class Queue(Generic[W]):
         if not self._waiters:
             self._loop = _running_loop()
         waiter._prepare(self._loop)  # pyright: ignore[reportPrivateUsage]  (the other half of this file)
-        self._waiters[waiter] = None
+        self._waiters.add(waiter)
 
     def leave(self, waiter: W) -> bool:
         """True if it stood here."""
-        stood = waiter in self._waiters
-        if stood:
-            del self._waiters[waiter]
-        return stood
+        return self._waiters.discard(waiter)
 
     def pop(self) -> W | None:
         """The first one, who leaves; None if nobody is there (any more)."""
         if self._waiters and self._deserted():
             self._waiters.clear()
-        return self._waiters.popitem(last=False)[0] if self._waiters else None
+        first = self._waiters.first
+        if first is not None:
+            self._waiters.discard(first)
+        return first
 
     def _deserted(self) -> bool:
         # A trio loop needs no such test: it never ends before all its tasks have left.
@@ -163,12 +174,12 @@ class Line(Queue[Waiter]):
     def wait(
         self, clock: Clock, until: float | None, lost: Callable[[], None], owner: object = None
     ) -> Awaitable[bool]:
-        """Join at the end, and `stand` there: for owners who need to do nothing in between."""
+        """Join, and `stand` there: for owners who need to do nothing in between."""
         return self.stand(self.enter(owner), clock, until, lost)
 
-    def enter(self, owner: object = None) -> Waiter:
-        """Join at the end. What is returned must `stand`."""
-        waiter = Waiter(owner)
+    def enter(self, owner: object = None, *, arrived: float = 0.0, priority: int = 0) -> Waiter:
+        """Join. What is returned must `stand`."""
+        waiter = Waiter(owner, arrived=arrived, priority=priority)
         self.join(waiter)
         return waiter
 

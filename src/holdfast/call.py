@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from holdfast.core.buffering import Auto
+from holdfast.core.priority import HIGHEST, LOWEST
 from holdfast.core.value import Value
 from holdfast.errors import Closed, DeadlineExceeded, InvalidOption, Refused
 
@@ -44,6 +45,7 @@ class Options:
     replayable: bool = False  # the body may be iterated again (multipart)
     key: str | None = None  # in place of the origin, for circuit, limits and budget
     cost: float = 1.0  # tokens for each attempt
+    priority: int = 0  # in the lines for tokens and permits; the higher goes first
     buffer_body: Auto | None = None
     deadline_covers_body: Auto | None = None
     cache: str | Mapping[str, float] | None = None  # "refresh", "bypass", "only", {"ttl": 60}
@@ -57,7 +59,7 @@ class Options:
         for name, value in given.items():
             if value is not None and not _CHECKS[name](value):
                 raise InvalidOption(f'extensions["holdfast"]["{name}"] has a bad value: {value!r}; {_WANTED[name]}')
-        vars(self).update(given)
+        vars(self).update({name: value for name, value in given.items() if value is not None})
 
     def replace(self, **changes: Any) -> Options:
         """A copy that differs in these."""
@@ -99,6 +101,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "replayable": _flag,
     "key": _text,
     "cost": _positive,
+    "priority": lambda value: isinstance(value, int) and not isinstance(value, bool) and LOWEST <= value <= HIGHEST,
     "buffer_body": _flag_or_auto,
     "deadline_covers_body": _flag_or_auto,
     "cache": _cache,
@@ -116,6 +119,7 @@ _WANTED = {
     "replayable": "True or False",
     "key": "a string that is not empty",
     "cost": "a number of tokens, more than 0",
+    "priority": f"a whole number from {LOWEST} to {HIGHEST}",
     "buffer_body": 'True, False or "auto"',
     "deadline_covers_body": 'True, False or "auto"',
     "cache": '"refresh", "bypass", "only" or {"ttl": seconds}',

@@ -23,6 +23,7 @@ from holdfast.core.buffering import Auto
 from holdfast.core.retry import Retry
 from holdfast.policies.breaker import Circuits
 from holdfast.policies.concurrency import ConcurrencyLimit
+from holdfast.policies.pacing import Listening
 
 if TYPE_CHECKING:
     from holdfast.core.health import Health
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from holdfast.policies.attempt_hooks import AttemptHook
     from holdfast.policies.cache import Cache
     from holdfast.policies.emitter import Emitter
-    from holdfast.policies.rate_limit import Limit
+    from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Pipeline"]
@@ -151,6 +152,17 @@ class Pipeline:
         if self._layers.circuits is None:
             raise ValueError("this pipeline has no circuit breaker (breaker=None)")
         return self._layers.circuits
+
+    @property
+    def limiter(self) -> RateLimiter:
+        """The rate limits, to take tokens for what is not sent through this pipeline: ``await acquire(key)``.
+
+        Without a ``rate_limit`` of its own it knows what servers asked for (``pacing``).
+        """
+        limiter = self._layers.limiter
+        if limiter is None:
+            raise ValueError("this pipeline has no rate limit (rate_limit=None, pacing=None)")
+        return limiter.limiter if isinstance(limiter, Listening) else limiter
 
     @property
     def has_cache(self) -> bool:

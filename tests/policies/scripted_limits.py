@@ -52,10 +52,18 @@ class Desk:
         """What an inner layer does that ends the call before anything was sent."""
         raise self.family.http.ConnectError("scripted")
 
-    def call(self, *, key: str = KEY, deadline: float | None = None, cost: float = 1.0, owner: Any = None) -> Call:
+    def call(
+        self,
+        *,
+        key: str = KEY,
+        deadline: float | None = None,
+        cost: float = 1.0,
+        priority: int = 0,
+        owner: Any = None,
+    ) -> Call:
         now = self.clock.monotonic()
         until = None if deadline is None else now + deadline
-        return Call(Options(cost=cost), now, until, deadline, key, owner=owner)
+        return Call(Options(cost=cost, priority=priority), now, until, deadline, key, owner=owner)
 
     async def send(self, name: object = None, *, call: Call | None = None, **given: Any) -> Any:
         call = call or self.call(**given)

@@ -1,22 +1,26 @@
 """The line in front of the tokens of one key, and what happens where lines of different keys meet.
 
-Nobody overtakes: who arrives while others wait stands behind them, whatever it costs and whatever is free. Only the
-first in line lets time pass, and it takes the tokens of all behind it whose time has come as well; so there is one
-timer for each line, however long.
+Nobody overtakes but by priority: who arrives while others wait stands behind them, whatever it costs and whatever is
+free. One of those in line, the keeper, lets time pass for all: it hands out the tokens of everybody whose time has
+come, and sends away those whose own time is over. So there is one timer for each line, however long.
 
 Limits with keys of their own (10 a second for an origin, 1,000 an hour for each tenant) make lines that meet at the
 tokens they share. There, who came later may go first only if nobody at the head of another line gets its turn later
-for it: a tenant that has used up its hour holds up nobody else, and is itself not starved. The order of arrival is the
+for it: a tenant that has used up its hour holds up nobody else, and is itself not starved. The order of turns is the
 same everywhere, so two heads never wait for each other.
 """
 
 from __future__ import annotations
+
+import math
+from heapq import heapify, heappop, heappush
 
 import anyio
 
 from holdfast._waiting import Queue, Waiter
 from holdfast.core.limits import Meter, Place
 from holdfast.core.pacing import Pace, Pacing
+from holdfast.core.priority import Turn, turn
 from holdfast.policies._aio_bucket import AioBucket
 
 __all__ = ["Caller", "Crossing", "Gate"]
@@ -30,15 +34,19 @@ class Caller(Waiter):
     ``number`` counts arrivals over all gates.
     """
 
-    __slots__ = ("cost", "number", "place", "scope", "until")
+    __slots__ = ("number", "place", "scope", "until")
 
-    def __init__(self, cost: float, until: float, number: int, owner: object) -> None:
-        super().__init__(owner)
-        self.cost = cost
+    def __init__(self, cost: float, until: float, number: int, owner: object, arrived: float, priority: int) -> None:
+        super().__init__(owner, arrived=arrived, priority=priority, cost=cost)
         self.until = until
         self.number = number
         self.place: Place | None = None  # of its tokens, once it was served
         self.scope: anyio.CancelScope | None = None
+
+    @property
+    def turn(self) -> tuple[Turn, int]:
+        """No two have the same."""
+        return turn(self), self.number
 
 
 class Crossing:
@@ -52,13 +60,13 @@ class Crossing:
         self.lines: dict[Gate, None] = {}
 
     def wait(self, caller: Caller, gate: Gate, now: float) -> float:
-        """Seconds until ``caller`` holds up nobody who came before it and is first at another gate."""
+        """Seconds until ``caller`` holds up nobody whose turn is earlier and who is first at another gate."""
         if not self.lines or (len(self.lines) == 1 and gate in self.lines):
             return 0.0
         older: list[tuple[float, float]] = []  # how long it waits anyway, and its cost
         for other in self.lines:
             first = other.line.first
-            if other is not gate and first is not None and first.number < caller.number:
+            if other is not gate and first is not None and first.turn < caller.turn:
                 older.append((other.own_wait(first.cost, now), first.cost))
         older.sort()
         ahead = wait = 0.0
@@ -80,6 +88,9 @@ class Gate:
 
     ``busy`` counts those in the line and those who were served but have not run since; above that, it is more than 0
     while the short way past the line is closed for other reasons (``detours``).
+
+    ``ends`` has those in line whose time is limited, and some who have left, the most hasty first: a wait that was
+    foretold can grow.
     """
 
     __slots__ = (
@@ -87,7 +98,8 @@ class Gate:
         "busy",
         "crossings",
         "detours",
-        "exact",
+        "ends",
+        "keeper",
         "key",
         "keys",
         "line",
@@ -95,7 +107,6 @@ class Gate:
         "meter",
         "pace",
         "pacing",
-        "queued",
         "smooth_release",
     )
 
@@ -105,7 +116,6 @@ class Gate:
         meter: Meter,
         pacing: Pacing,
         *,
-        exact: bool,
         crossings: tuple[Crossing, ...] = (),
         aio: AioBucket | None = None,
         smooth_release: bool = False,
@@ -114,13 +124,13 @@ class Gate:
         self.key = " + ".join(dict.fromkeys(keys))
         self.meter = meter
         self.crossings = crossings
-        self.exact = exact  # a wait that was foretold never grows but by a block
         self.aio = aio
         self.smooth_release = smooth_release  # after a block its tokens come at a rate by themselves
         self.pacing = pacing
         self.pace: Pace | None = None  # made when the server first has something to say
         self.line: Queue[Caller] = Queue()
-        self.queued = 0.0  # the sum of the costs in the line
+        self.keeper: Caller | None = None
+        self.ends: list[tuple[float, int, Caller]] = []
         self.detours = 1 if crossings else 0
         self.busy = self.detours
         self.look_in: float = 0  # answers until one is looked at for what it says of limits
@@ -165,9 +175,9 @@ class Gate:
             wait = max(wait, crossing.wait(caller, self, now))
         return wait
 
-    def wait_at_end(self, cost: float, now: float) -> float:
+    def wait_to_join(self, cost: float, now: float, priority: int = 0) -> float:
         """Seconds that a caller would wait who joins now; unless somebody in front gives up, never too long."""
-        cost += self.queued
+        cost += self.line.cost_before(now, priority)
         wait = self.meter.wait(cost, now, queued=bool(self.line))
         return wait if self.pace is None else max(wait, self.pace.wait(cost, now))
 
@@ -199,52 +209,77 @@ class Gate:
             self.paced().block(until)
 
     def look_again(self) -> None:
-        """The first in line looks at its tokens anew."""
-        if (first := self.line.first) is not None and first.scope is not None:
-            first.scope.cancel()
+        """The keeper looks at the tokens anew."""
+        if self.keeper is not None and self.keeper.scope is not None:
+            self.keeper.scope.cancel()
 
-    def join(self, caller: Caller) -> bool:
-        """Stand at the end; True if that is the head of the line."""
+    def join(self, caller: Caller) -> None:
+        """Stand in line. Who finds nobody keeping the time does so."""
         self.line.join(caller)
-        self.queued += caller.cost
         for crossing in self.crossings:
             crossing.lines[self] = None
-        return len(self.line) == 1
+        if self.keeper is None or self.keeper not in self.line:
+            self.keeper = caller
+        if caller.until < math.inf:
+            heappush(self.ends, (caller.until, caller.number, caller))
+            self._prune()
+        if self.line.first is caller:
+            self._look_again_everywhere()
+        elif self.next_end() is caller:
+            self.look_again()
 
     def leave(self, caller: Caller) -> bool:
-        """Out of the line, wherever it stood; the next one becomes the head. True if it stood there."""
-        was_first = self.line.first is caller
+        """Out of the line, wherever it stood. True if it stood there."""
         if not self.line.leave(caller):
             return False
-        self.queued = self.queued - caller.cost if self.line else 0.0
-        if was_first and (first := self.line.first) is not None:
-            first.wake()
+        self._prune()
         self._passed()
         return True
 
     def dismiss(self, caller: Caller, error: Exception) -> None:
         if self.leave(caller):
             caller.settle(error)
-            if caller.scope is not None:
-                caller.scope.cancel()
 
     def serve(self, now: float) -> None:
-        """Hand tokens to the front of the line as far as they are due, and have the next one take over."""
+        """Hand tokens to the front of the line as far as they are due."""
         while (first := self.line.first) is not None:
             first.place = self.take(first, now, queued=True)
             if first.place is None:
                 break
             self.line.leave(first)
-            self.queued -= first.cost
             first.settle(True)
-        if first is None:
-            self.queued = 0.0
-        else:
-            first.wake()
         self._passed()
 
+    def next_end(self) -> Caller | None:
+        """Of those in line, the one whose time is over first."""
+        while self.ends:
+            caller = self.ends[0][2]
+            if caller in self.line:
+                return caller
+            heappop(self.ends)
+        return None
+
     def _passed(self) -> None:
-        for crossing in self.crossings:
-            if not self.line:
+        """Some have left the line. If the keeper is among them, the first who stands there is the next."""
+        keeper = self.keeper
+        if keeper is not None and keeper not in self.line:
+            if keeper.scope is not None:
+                keeper.scope.cancel()
+            self.keeper = self.line.first
+            if self.keeper is not None:
+                self.keeper.wake()
+        if not self.line:
+            for crossing in self.crossings:
                 crossing.lines.pop(self, None)
+        self._look_again_everywhere()
+
+    def _look_again_everywhere(self) -> None:
+        self.look_again()
+        for crossing in self.crossings:
             crossing.look_again()
+
+    def _prune(self) -> None:
+        """Forget those who left before their time was over; a few times as many as stand here may be left."""
+        if len(self.ends) > 2 * len(self.line) + 64:
+            self.ends = [end for end in self.ends if end[2] in self.line]
+            heapify(self.ends)

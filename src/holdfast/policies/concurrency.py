@@ -1,7 +1,7 @@
 """Concurrency limit: so many requests at a time, counted until each response's body is closed.
 
 Nothing to decide here but "is a permit free?", so there is no file in ``core``. A permit that comes free is
-handed straight to the first in line: a newcomer finds one only if nobody waits.
+handed straight to the first in line: a newcomer finds one only if nobody waits. Who is first: `core.priority`.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Concurrency:
                 key=call.key,
             )
         started = self._clock.monotonic()
-        caller = line.enter(call.owner)
+        caller = line.enter(call.owner, arrived=started, priority=call.options.priority)
         permits.hand_over()  # a dropped response is collected at any time, so perhaps since we looked
         admitted = await line.stand(caller, self._clock, call.deadline, permits.give_back)
         waited = self._clock.monotonic() - started

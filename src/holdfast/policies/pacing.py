@@ -49,6 +49,16 @@ class Listening:
 
         return handle
 
+    @property
+    def limiter(self) -> RateLimiter:
+        """What it is once a server has spoken, or somebody asks for it."""
+        if self._limiter is None:
+            from holdfast.policies.rate_limit import RateLimiter
+
+            pacing = pacing_of(self._pacing)
+            self._limiter = RateLimiter((), clock=self._clock, pacing=pacing, emitter=self._emitter)
+        return self._limiter
+
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """As `RateLimiter.dismiss`."""
         if self._limiter is not None:
@@ -61,12 +71,7 @@ class Listening:
     def _hear(self, call: Call, response: ResponseLike) -> None:
         self._look_in = LOOK_EVERY - 1
         if tells(response.status_code, response.headers.raw):
-            if self._limiter is None:  # calls that were sent before it was made come here too
-                from holdfast.policies.rate_limit import RateLimiter
-
-                pacing = pacing_of(self._pacing)
-                self._limiter = RateLimiter((), clock=self._clock, pacing=pacing, emitter=self._emitter)
-            self._limiter.hear(call, response)
+            self.limiter.hear(call, response)
 
 
 def pacing_of(given: Pacing | Mode) -> Pacing:

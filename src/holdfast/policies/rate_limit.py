@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import sniffio
 from cachetools import LRUCache
 
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
-from holdfast.call import CALL, DEFAULT_OPTIONS, Call
+from holdfast.call import CALL, Call, Options
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.bucket import Bucket, RateLimit
 from holdfast.core.limits import Joint, Meter, Place, Scope, key_for
@@ -59,6 +58,8 @@ class Tokens:
 
 class RateLimiter:
     """Holds back each request until all limits have a token for it; a cost of more than one takes that many.
+
+    ``pipeline.limiter`` is one, for what is sent past the pipeline's transports and takes of the same tokens.
 
     Tokens of several limits are taken in one step, or none. Shared by all transports that are given it, through
     their pipeline; the state of a key is plain numbers while nobody waits, so it survives the end of an event loop.
@@ -146,39 +147,51 @@ class RateLimiter:
 
         return handle
 
-    async def acquire(self, key: str, cost: float = 1.0, *, call: Call | None = None) -> Tokens:
-        """Wait for tokens, for anything that is about to be sent under ``key``; ``call`` has its deadline and options.
+    async def acquire(
+        self, key: str | Scope, cost: float = 1.0, *, max_wait: float | None = None, priority: int = 0
+    ) -> Tokens:
+        """Wait in line for tokens, for anything that is about to be sent under ``key``.
 
-        Raises `RateLimited` and `InvalidOption` as a request does. Cancelled, it leaves no trace.
+        ``key`` may be a `Scope`, for limits with keys of their own. ``max_wait``: seconds (None: as long as the limits'
+        own allows); 0 takes what is there or raises. Raises `RateLimited` and `InvalidOption` as a request does.
+        Cancelled, it leaves no trace.
         """
-        call = call or Call(DEFAULT_OPTIONS, self._clock.monotonic(), None, None, key)
-        gate = self._gate(_scope(call))
-        place = None if gate.busy else gate.meter.take(cost, self._clock.monotonic())
+        if max_wait is not None and not max_wait >= 0:  # nan is neither
+            raise InvalidOption(f"max_wait must be 0 seconds or more, got {max_wait}")
+        started = self._clock.monotonic()
+        options = Options(cost=cost, priority=priority)
+        scope = _scoped(key)
+        call = Call(options, started, None if max_wait is None else started + max_wait, max_wait, scope.key)
+        gate = self._gate(scope)
+        place = None if gate.busy else gate.meter.take(cost, started)
         if place is None:
             place = await self._pass(gate, call, cost)
         return Tokens(lambda: gate.give_back(place, cost, self._clock.monotonic()))
 
-    def try_acquire(self, key: str, cost: float = 1.0) -> bool:
+    def try_acquire(self, key: str | Scope, cost: float = 1.0) -> bool:
         """Take tokens if they are there and nobody waits for them; there is no giving back."""
-        gate = self._gate(Scope(key))
+        gate = self._gate(_scoped(key))
         self._check_cost(gate, cost)
         if gate.waiting:
             return False
-        caller = Caller(cost, -math.inf, next(self._arrivals), None)
-        return gate.take(caller, self._clock.monotonic(), queued=False) is not None
+        now = self._clock.monotonic()
+        return gate.take(self._caller(cost, -math.inf, now), now, queued=False) is not None
 
-    def wait_time(self, key: str, cost: float = 1.0) -> float:
-        """Seconds that a request would wait which arrives now."""
-        gate = self._gate(Scope(key))
+    def wait_time(self, key: str | Scope, cost: float = 1.0, *, priority: int = 0) -> float:
+        """Seconds that a request would wait which arrives now; 0 if it would not. Takes nothing.
+
+        Never too long unless somebody in front gives up, and exact for one `RateLimit` with callers of one priority.
+        """
+        gate = self._gate(_scoped(key))
         self._check_cost(gate, cost)
-        return gate.wait_at_end(cost, self._clock.monotonic())
+        return gate.wait_to_join(cost, self._clock.monotonic(), priority)
 
-    def block(self, key: str, until: float) -> None:
+    def block(self, key: str | Scope, until: float) -> None:
         """No request of ``key`` before ``until`` (monotonic seconds), waiting ones included; then at the rate.
 
         Those who cannot wait that long are refused now. A block is never shortened.
         """
-        gate = self._gate(Scope(key))
+        gate = self._gate(_scoped(key))
         gate.block(until)
         self._review(gate)
 
@@ -257,18 +270,14 @@ class RateLimiter:
         until = started + self._max_wait
         if call.deadline is not None and call.deadline < until:
             until = call.deadline
-        caller = Caller(cost, until, next(self._arrivals), call.owner)
+        caller = self._caller(cost, until, started, call)
         if not gate.waiting and (place := gate.take(caller, started, queued=False)) is not None:
             return place
         self._check_wait(gate, caller, started)
         gate.busy += 1
         try:
-            # Where the wait was foretold exactly, nobody needs a timer of its own.
-            with nullcontext() if gate.exact or until == math.inf else clock.timeout_at(until):
-                await self._stand(gate, caller)
+            await self._stand(gate, caller)
             now = clock.monotonic()
-            if gate.leave(caller):
-                raise self._too_long(gate, gate.wait_at_end(cost, now))
         except BaseException:
             if not gate.leave(caller) and caller.place is not None:
                 gate.give_back(caller.place, cost, clock.monotonic())
@@ -280,21 +289,39 @@ class RateLimiter:
         call.waited("rate_limit", now - started)
         return gate.meter.sent(caller.place, cost, now)
 
+    def _caller(self, cost: float, until: float, now: float, call: Call | None = None) -> Caller:
+        owner, priority = (None, 0) if call is None else (call.owner, call.options.priority)
+        return Caller(cost, until, next(self._arrivals), owner, now, priority)
+
     async def _stand(self, gate: Gate, caller: Caller) -> None:
         """Return once the caller was served or sent away."""
-        clock = self._clock
-        if not gate.join(caller):
+        gate.join(caller)
+        if gate.keeper is not caller:
             await caller
         elif gate.waiting > 1:
-            await clock.sleep(0.0)  # those who were served a moment ago run first
-        while caller.outcome is None:  # at the head of the line
-            now = clock.monotonic()
-            if (wait := gate.wait(caller, now)) > 0:
-                with anyio.CancelScope() as caller.scope:
-                    await self._pass_time(gate, caller.cost, now, wait)
-                caller.scope = None
+            await self._clock.sleep(0.0)  # those who were served a moment ago run first
+        while caller.outcome is None:  # it keeps the time for all
+            await self._keep_time(gate, caller)
+
+    async def _keep_time(self, gate: Gate, keeper: Caller) -> None:
+        """Serve those whose tokens are there, send away whose time is over; if there is nobody, let time pass."""
+        now, first = self._clock.monotonic(), gate.line.first
+        assert first is not None, "the keeper stands in line"
+        wait = gate.wait(first, now)
+        if wait <= 0:
+            gate.serve(now)
+            return
+        hasty = gate.next_end()
+        if hasty is not None and hasty.until <= now:
+            gate.leave(hasty)
+            hasty.settle(self._too_long(gate, gate.wait_to_join(hasty.cost, now, hasty.priority)))
+            return
+        with anyio.CancelScope() as keeper.scope:
+            if hasty is not None and hasty.until < now + wait:
+                await self._clock.sleep(hasty.until - now)
             else:
-                gate.serve(now)
+                await self._pass_time(gate, first.cost, now, wait)
+        keeper.scope = None
 
     async def _pass_time(self, gate: Gate, cost: float, now: float, wait: float) -> None:
         """Return about when the head's tokens are due; the meter has the last word."""
@@ -319,7 +346,7 @@ class RateLimiter:
 
     def _check_wait(self, gate: Gate, caller: Caller, now: float) -> None:
         """May this caller join? Raises what it is told if not."""
-        wait = gate.wait_at_end(caller.cost, now)
+        wait = gate.wait_to_join(caller.cost, now, caller.priority)
         if now + wait > caller.until:
             raise self._too_long(gate, wait)
         if len(gate.line) >= self._max_queue:
@@ -331,6 +358,8 @@ class RateLimiter:
             )
 
     def _check_cost(self, gate: Gate, cost: float) -> None:
+        if not cost > 0:
+            raise InvalidOption(f"cost must be more than 0 tokens, got {cost}")
         if cost > gate.meter.largest:
             largest = f"{gate.meter.largest:g}"
             raise InvalidOption(f"cost={cost:g} can never pass a rate limit whose burst is {largest}")
@@ -375,7 +404,6 @@ class RateLimiter:
             keys,
             Joint(meters) if only is None else only,
             self._pacing,
-            exact=self._pacing.mode != "spread" and (not meters or isinstance(only, Bucket)),
             aio=AioBucket(only) if self._leaky and isinstance(only, Bucket) else None,
             smooth_release=any(isinstance(meter, Bucket) for meter in meters),
         )
@@ -388,7 +416,7 @@ class RateLimiter:
                 crossing = self._crossings[place] = Crossing(_meter(self.limits[place[0]], alone=False))
             crossings.append(crossing)
         meter = Joint([crossing.meter for crossing in crossings])
-        return Gate(keys, meter, self._pacing, exact=False, crossings=tuple(crossings))
+        return Gate(keys, meter, self._pacing, crossings=tuple(crossings))
 
     def _trim(self) -> None:
         """Drop keys that were not used for longest, but never one that remembers something.
@@ -407,6 +435,10 @@ class RateLimiter:
                 crossing.gates -= 1
                 if not crossing.gates:
                     del self._crossings[place]
+
+
+def _scoped(key: str | Scope) -> Scope:
+    return key if isinstance(key, Scope) else Scope(key)
 
 
 def _scope(call: Call) -> Scope:
