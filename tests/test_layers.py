@@ -83,7 +83,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.graphql": CLIENT_SIDE,
     "holdfast.webhooks": BELOW_POLICIES | STORE_CONTRACT,
     "holdfast.sync": CLIENT_SIDE,
-    "holdfast.telemetry": KNOWN_TO_ALL,
+    "holdfast.telemetry": KNOWN_TO_ALL | {"holdfast.background", "holdfast.core"},
     "holdfast.drill": BELOW_POLICIES | {"holdfast.pipeline"},
     "holdfast.testing": BELOW_POLICIES | {"holdfast.pipeline", "holdfast.stores"},
     "holdfast.cli": ALL_BUT_TESTING,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.core.jitter import ProportionalJitter as ProportionalJitter
     from holdfast.core.limits import Scope as Scope
     from holdfast.core.pacing import Pacing as Pacing
+    from holdfast.core.outages import Alert as Alert
     from holdfast.core.retry import IDEMPOTENT_METHODS as IDEMPOTENT_METHODS
     from holdfast.core.retry import Retry as Retry
     from holdfast.core.sliding import Window as Window
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from holdfast.stores.sqlite import SQLiteStore as SQLiteStore
     from holdfast.stores.tiered import Tiered as Tiered
     from holdfast.telemetry.activity import ActivityLog as ActivityLog
+    from holdfast.telemetry.notify import Notify as Notify
 
 _MODULES = {
     "_version": ("__version__",),
@@ -70,6 +72,7 @@ _MODULES = {
     "core.idempotency": ("IdempotencyKeys",),
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
     "core.limits": ("Scope",),
+    "core.outages": ("Alert",),
     "core.pacing": ("Pacing",),
     "core.retry": ("IDEMPOTENT_METHODS", "Retry"),
     "core.sliding": ("Window",),
@@ -98,6 +101,7 @@ _MODULES = {
     "stores.sqlite": ("SQLiteStore",),
     "stores.tiered": ("Tiered",),
     "telemetry.activity": ("ActivityLog",),
+    "telemetry.notify": ("Notify",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
