@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from holdfast.core.jitter import FullJitter as FullJitter
     from holdfast.core.jitter import ProportionalJitter as ProportionalJitter
     from holdfast.core.limits import Scope as Scope
-    from holdfast.core.pacing import Pacing as Pacing
     from holdfast.core.outages import Alert as Alert
+    from holdfast.core.pacing import Pacing as Pacing
     from holdfast.core.retry import IDEMPOTENT_METHODS as IDEMPOTENT_METHODS
     from holdfast.core.retry import Retry as Retry
     from holdfast.core.sliding import Window as Window

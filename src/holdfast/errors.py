@@ -97,6 +97,7 @@ __all__ = [
 RefusalCode: TypeAlias = Literal[
     "circuit_open",
     "rate_limited",
+    "throttled",
     "concurrency_full",
     "deadline",
     "offline",
@@ -172,6 +173,8 @@ class RateLimited(Refused):
 
 class Throttled(Refused):
     """The server turns down so many requests that a share of them, at random, is not sent; see `Throttle`."""
+
+    code = "throttled"
 
 
 class ConcurrencyFull(Refused):

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from holdfast.core.health import SENTENCES, Condition, Health, condition_of, judge, together
-from holdfast.errors import CircuitOpen, Closed, ConcurrencyFull, DeadlineExceeded, Offline, RateLimited, Refused
+from holdfast.errors import (
+    CircuitOpen,
+    Closed,
+    ConcurrencyFull,
+    DeadlineExceeded,
+    Offline,
+    RateLimited,
+    Refused,
+    Throttled,
+)
 
 NOW = 1000.0
 CLOSED: dict[str, Any] = {"state": "closed", "for": None, "retry_after": None}
@@ -45,6 +54,9 @@ def snapshot(offline: dict[str, Any] | None = None, **origins: dict[str, Any]) -
         ({"rate_limit": ROOM}, "ok", "ok", None, None),
         ({"concurrency": FULL}, "limited", "concurrency_full", None, None),
         ({"concurrency": BUSY}, "ok", "ok", None, None),
+        ({"throttle": {"requests": 9, "accepts": 9, "refuses": 0.0}}, "ok", "ok", None, None),
+        ({"throttle": {"requests": 90, "accepts": 9, "refuses": 0.7}}, "limited", "throttled", None, None),
+        ({"throttle": {"requests": 90, "accepts": 0, "refuses": 0.9}}, "down", "throttled", None, None),
         ({"circuit": OPEN, "rate_limit": BLOCKED, "concurrency": FULL}, "down", "circuit_open", 940.0, 1003.0),
     ],
     ids=str,
@@ -122,6 +134,7 @@ def test_a_key_that_two_pipelines_know_is_told_twice() -> None:
     [
         (CircuitOpen("x", retry_after=5.0), "down", "circuit_open"),
         (RateLimited("x", retry_after=5.0), "limited", "rate_limited"),
+        (Throttled("x", retry_after=5.0), "limited", "throttled"),
         (ConcurrencyFull("x", retry_after=5.0), "limited", "concurrency_full"),
         (DeadlineExceeded("x", retry_after=5.0), "limited", "deadline"),
         (Closed("x", retry_after=5.0), "down", "closed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -99,4 +100,4 @@ def test_alerts_take_turns_and_keep_their_distance(steps: Any, after: float, eve
     kinds = [kind for kind, _, _ in alerts]
     assert kinds == [("outage", "recovery")[index % 2] for index in range(len(kinds))]
     times = [at for kind, at, _ in alerts if kind == "outage"]
-    assert all(later - earlier >= every for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= every for earlier, later in pairwise(times))

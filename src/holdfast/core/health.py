@@ -26,6 +26,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "circuit_half_open": "The service did not answer, and is being tried again.",
     "circuit_ramping": "The service answers again; for a moment some requests have to wait.",
     "rate_limited": "There are too many requests at the moment; some have to wait.",
+    "throttled": "The service is overloaded at the moment; some requests are not sent.",
     "concurrency_full": "The service is busy at the moment; some requests have to wait.",
     "deadline": "The service took too long to answer.",
     "offline": "There is no connection at the moment.",
@@ -73,7 +74,7 @@ class Condition:
 class Health(Condition):
     """How a pipeline is, overall and by key.
 
-    Overall it is down if every key that has a circuit is down, and limited if any key is not ok; the code is then the
+    Overall it is down if every key with a circuit or a throttle is down, and limited if any key is not ok; the code is then the
     worst key's, or ``partial_outage`` if some are down and some are not.
     """
 
@@ -96,12 +97,14 @@ def judge(snapshot: Mapping[str, Any], now: float) -> Health:
     if offline is not None:
         return _offline(snapshot, offline, now)
     keys: dict[str, Condition] = {}
-    circuits: list[Condition] = []
+    judged: list[Condition] = []  # those of keys whose server is judged: a limit says nothing of it
     for key, parts in snapshot["origins"].items():
-        keys[key] = condition = _worst((_of_circuit(parts, now), _of_rate(parts, now), _of_concurrency(parts)))
-        if "circuit" in parts:
-            circuits.append(condition)
-    return _overall(keys, circuits or [*keys.values()])
+        keys[key] = condition = _worst(
+            (_of_circuit(parts, now), _of_throttle(parts), _of_rate(parts, now), _of_concurrency(parts))
+        )
+        if "circuit" in parts or "throttle" in parts:
+            judged.append(condition)
+    return _overall(keys, judged or [*keys.values()])
 
 
 def together(parts: Mapping[str, Health]) -> Health:
@@ -135,6 +138,13 @@ def _of_circuit(parts: Mapping[str, Any], now: float) -> Condition:
     return Condition(
         status=status, code=code, since=now - circuit["for"], retry_at=None if wait is None else now + wait
     )
+
+
+def _of_throttle(parts: Mapping[str, Any]) -> Condition:
+    tally: Mapping[str, Any] | None = parts.get("throttle")
+    if tally is None or tally["refuses"] <= 0:
+        return Condition()
+    return Condition(status="limited" if tally["accepts"] else "down", code="throttled")
 
 
 def _of_rate(parts: Mapping[str, Any], now: float) -> Condition:

@@ -40,7 +40,7 @@ class Notify:
 
     An outage of a key begins when its circuit opens, or when it goes offline, and is over when the circuit has closed
     again: probes that fail belong to it. ``sink`` is told of it once ``after`` seconds have passed (60), and of its
-    end if it was told of its beginning. Within ``every`` seconds (3600) of an alert no other outage of that key is told.
+    end if it was told of its beginning. Within ``every`` seconds (3600) of an alert, no other outage of that key is.
 
     There is no timer: the alert comes with the first thing that happens in the pipeline after its time. While nobody
     calls, nobody is told, and nobody is hurt either; `check` is for those who have a timer of their own.
@@ -60,7 +60,7 @@ class Notify:
             if not 0 <= seconds < math.inf:
                 raise ValueError(f"{name} must be at least 0 seconds, got {seconds}")
         self._sink = sink
-        self._waits = inspect.iscoroutinefunction(sink) or inspect.iscoroutinefunction(getattr(sink, "__call__", None))
+        self._waits = inspect.iscoroutinefunction(sink) or inspect.iscoroutinefunction(type(sink).__call__)
         self._outages = Outages(after=after, every=every)
         self._alerts: deque[Alert] = deque(maxlen=_WAITING)
         self._background = Background()
