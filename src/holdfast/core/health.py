@@ -74,8 +74,8 @@ class Condition:
 class Health(Condition):
     """How a pipeline is, overall and by key.
 
-    Overall it is down if every key with a circuit or a throttle is down, and limited if any key is not ok; the code is then the
-    worst key's, or ``partial_outage`` if some are down and some are not.
+    Overall it is down if every key with a circuit or a throttle is down, and limited if any key is not ok; the code is
+    then the worst key's, or ``partial_outage`` if some are down and some are not.
     """
 
     keys: Mapping[str, Condition] = field(default_factory=dict[str, Condition])
