@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from holdfast.pipeline import Pipeline as Pipeline
     from holdfast.policies.cache import Cache as Cache
     from holdfast.policies.concurrency import ConcurrencyLimit as ConcurrencyLimit
+    from holdfast.policies.fallback_settings import Failure as Failure
+    from holdfast.policies.fallback_settings import Fallback as Fallback
+    from holdfast.policies.fallback_settings import Substitute as Substitute
     from holdfast.stores.base import Store as Store
     from holdfast.stores.base import StoreError as StoreError
     from holdfast.stores.encrypted import Encrypted as Encrypted
@@ -95,6 +98,7 @@ _MODULES = {
     "pipeline": ("Pipeline",),
     "policies.cache": ("Cache",),
     "policies.concurrency": ("ConcurrencyLimit",),
+    "policies.fallback_settings": ("Failure", "Fallback", "Substitute"),
     "stores.base": ("Store", "StoreError"),
     "stores.encrypted": ("Encrypted",),
     "stores.memory": ("MemoryStore",),

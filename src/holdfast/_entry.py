@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdfast._deadline import in_force
-from holdfast._wire import Family, Handler, Q, R, ResponseLike
+from holdfast._wire import Family, Handler, Middleware, Q, R, ResponseLike
 from holdfast.by_origin import origin_of
 from holdfast.call import (
     CALL,
@@ -24,8 +24,8 @@ from holdfast.call import (
     read_options,
 )
 from holdfast.clock import Clock
-from holdfast.errors import InvalidOption, Refused
-from holdfast.policies.attempt import TIMER_SLACK, deadline_exceeded
+from holdfast.errors import InvalidOption
+from holdfast.policies.attempt import deadline_exceeded, late
 
 if TYPE_CHECKING:
     from holdfast.policies.offline import Switch
@@ -48,7 +48,9 @@ class Entry:
         *,
         sends_again: bool,
         telemetry: CallTelemetry | None,
+        fallback: Middleware | None = None,
     ) -> None:
+        self._fallback = fallback
         self._telemetry = telemetry
         self._clock = clock
         self._deadline = deadline
@@ -59,6 +61,10 @@ class Entry:
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
         sends_again, leave, telemetry = self._sends_again, owner.leave, self._telemetry
+        guarded = self._guarded(inner, family)
+        plain = self._fallback is None
+        if self._fallback is not None:
+            guarded = self._fallback.bind(guarded, family)
 
         async def handle(request: Q) -> R:
             if owner.closing:
@@ -76,13 +82,11 @@ class Entry:
             if telemetry is not None:
                 telemetry.started(call, request)
             try:
-                if call.deadline is not None and call.deadline <= now:
-                    raise family.refusal(deadline_exceeded(call), request)
                 away = self.switch
-                if away is None or away.state is None:
+                if plain and (away is None or away.state is None) and (call.deadline is None or call.deadline > now):
                     response = await inner(request)
                 else:
-                    response = await away.handle(request, inner, family)
+                    response = await guarded(request)
                 if limit is not None and not response.is_closed:
                     response = await _capped(response, limit, request, family)
             except BaseException as error:
@@ -92,13 +96,13 @@ class Entry:
                     if telemetry is not None:
                         telemetry.ended(call, request.method, monotonic() - now, None, error)
                     raise
-                late = _late(error, call, monotonic(), family, request)
-                _attach(late or error, call, monotonic() - now)
+                too_late = late(error, call, monotonic(), family, request)
+                _attach(too_late or error, call, monotonic() - now)
                 if telemetry is not None:
-                    telemetry.ended(call, request.method, monotonic() - now, None, late or error)
-                if late is None:
+                    telemetry.ended(call, request.method, monotonic() - now, None, too_late or error)
+                if too_late is None:
                     raise
-                raise late from error
+                raise too_late from error
             if response.is_closed:
                 leave(None, True)
             else:
@@ -111,6 +115,20 @@ class Entry:
             if telemetry is not None:
                 telemetry.ended(call, request.method, monotonic() - now, response, None)
             return response
+
+        return handle
+
+    def _guarded(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        """``inner`` behind what keeps all of a call from being sent: its deadline is over, or it is offline."""
+        monotonic = self._clock.monotonic
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            if call.deadline is not None and call.deadline <= monotonic():
+                raise family.refusal(deadline_exceeded(call), request)
+            if self.switch is None or self.switch.state is None:
+                return await inner(request)
+            return await self.switch.handle(request, inner, family)
 
         return handle
 
@@ -154,16 +172,6 @@ async def _capped(response: R, limit: int, request: Q, family: Family[Q, R]) -> 
     except BaseException:
         await response.aclose()
         raise
-
-
-def _late(error: Exception, call: Call, now: float, family: Family[Q, R], request: Q) -> Exception | None:
-    """`DeadlineExceeded` in place of a timeout that only came because the deadline left the attempt no more time.
-
-    Whether the timeout of the socket fires first or our scope behind it, the caller gets one and the same error.
-    """
-    if call.deadline is None or now < call.deadline - TIMER_SLACK or not isinstance(error, family.timeout_error):
-        return None
-    return None if isinstance(error, Refused) else family.refusal(deadline_exceeded(call), request)
 
 
 def _goes_on(response: ResponseLike) -> bool:

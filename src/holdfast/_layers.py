@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
     from holdfast.policies.emitter import Emitter
+    from holdfast.policies.fallback import Fallbacks
+    from holdfast.policies.fallback_settings import Fallback
     from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.throttle import Throttling
 
@@ -51,6 +53,7 @@ class Policies(TypedDict):
     pacing: Pacing | Mode | None
     concurrency: ConcurrencyLimit | None
     cache: Cache | None
+    fallback: Fallback | None
     idempotency: IdempotencyKeys | None
     hooks: Sequence[AttemptHook]
     listeners: Sequence[Listener]
@@ -70,12 +73,15 @@ class _Queue(Protocol):
 class Layers:
     """The layers of one pipeline, each by its name and all in their order, outermost first.
 
+    The fallback is not among those: it stands before the offline switch, which is the entry's.
+
     The reasons for the order are in ``docs/architecture.md``.
     """
 
     def __init__(self, policies: Policies, *, clock: Clock, random: Callable[[], float]) -> None:
         self.emitter = emitter = _emitter(policies["listeners"], clock) if policies["listeners"] else None
         self.caching = _caching(policies, clock, emitter)
+        self.fallbacks = _fallbacks(policies, clock, self.caching, emitter)
         self.retries = _retries(policies, clock, random, emitter)
         self.throttling = _throttling(policies, clock, random)
         self.circuits = _circuits(policies, clock, random, emitter)
@@ -135,6 +141,8 @@ def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:
     for name, setting in switches.items():
         if setting not in (True, False, "auto"):
             raise ValueError(f'{name} must be True, False or "auto", got {setting!r}')
+    if policies["fallback"] is not None and policies["fallback"].stale and policies["cache"] is None:
+        raise ValueError("Fallback(stale=...) needs a cache: Pipeline(cache=Cache(), ...)")
     concurrency, breaker = policies["concurrency"], policies["breaker"]
     if policies["rate_limit"] is not None and concurrency is not None and concurrency.total is not None:
         warnings.warn(
@@ -190,6 +198,15 @@ def _caching(policies: Policies, clock: Clock, emitter: Emitter | None) -> Cachi
     store = MemoryStore() if cache.store is None else cache.store
     signed = bool(policies["hooks"])
     return Caching(cache, store, clock=clock, deadline=policies["deadline"], signed=signed, emitter=emitter)
+
+
+def _fallbacks(policies: Policies, clock: Clock, caching: Caching | None, emitter: Emitter | None) -> Fallbacks | None:
+    fallback = policies["fallback"]
+    if fallback is None:
+        return None
+    from holdfast.policies.fallback import Fallbacks
+
+    return Fallbacks(fallback, stored=caching, clock=clock, emitter=emitter)
 
 
 def _idempotency(settings: IdempotencyKeys) -> Middleware:

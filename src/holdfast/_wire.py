@@ -185,6 +185,13 @@ class Family(ABC, Generic[Q, R]):
         """The same response, whose decoded body raises `BodyTooLarge` once it passes ``limit`` bytes."""
 
     @abstractmethod
+    def readdressed(self, request: Q, url: str, left_out: Callable[[str], bool]) -> Q:
+        """A copy for another ``url``, with that one's Host and without the header fields that ``left_out`` names.
+
+        It is asked for each name, in small letters. The body is shared.
+        """
+
+    @abstractmethod
     def fresh_attempt(self, request: Q) -> Q:
         """A copy with headers and extensions of its own, for hooks to change; body and URL are shared."""
 

@@ -41,6 +41,7 @@ class Options:
     attempts: int | None = None
     deadline: float | None = None  # seconds for the whole call
     attempt_timeout: float | None = None  # seconds for each attempt
+    fallback: bool = True  # whether it may be answered in another way when it fails
     idempotent: bool = False  # may be sent again although its method is not idempotent
     replayable: bool = False  # the body may be iterated again (multipart)
     key: str | None = None  # in place of the origin, for circuit, limits and budget
@@ -97,6 +98,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "attempts": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
     "deadline": _positive,
     "attempt_timeout": _positive,
+    "fallback": _flag,
     "idempotent": _flag,
     "replayable": _flag,
     "key": _text,
@@ -115,6 +117,7 @@ _WANTED = {
     "attempts": "a whole number of at least 1",
     "deadline": "seconds, more than 0",
     "attempt_timeout": "seconds, more than 0",
+    "fallback": "True or False",
     "idempotent": "True or False",
     "replayable": "True or False",
     "key": "a string that is not empty",
@@ -268,6 +271,15 @@ class Call:
         self.queued = True
         if self.on_wait is not None:
             self.on_wait(self, place, seconds)
+
+    def elsewhere(self, key: str) -> Call:
+        """The same call on its way to another origin, with what is left of its time; what happens is noted for both."""
+        there = Call(self.options.replace(key=None), self.started, self.deadline, self.total, key, self.owner)
+        there.given, there.attempts, there.waits = self.given, self.attempts, self.waits
+        there.sends, there.sent_before, there.id, there.on_wait = self.sends, self.sent_before, self.id, self.on_wait
+        there.sends_again, there.single = self.sends_again, self.single
+        there.idempotency_key = self.idempotency_key
+        return there
 
     def stamp(self, now: float) -> Stamp:
         """What the next hop of this call goes on with."""

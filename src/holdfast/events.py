@@ -27,6 +27,7 @@ __all__ = [
     "CircuitOpened",
     "CircuitRamping",
     "Event",
+    "FallbackFailed",
     "FellBack",
     "GaveUp",
     "HedgeSent",
@@ -251,6 +252,17 @@ class FellBack(Event):
 
     reason: str
     age: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackFailed(Event):
+    """A function that was to supply a value in place of an answer raised, or took too long."""
+
+    source: str
+    """As `FellBack.source`."""
+
+    error: str
+    """Name of the exception's class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

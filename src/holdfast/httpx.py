@@ -390,6 +390,21 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
         capped.max_body_bytes = limit
         return capped
 
+    def readdressed(self, request: httpx.Request, url: str, left_out: Callable[[str], bool]) -> httpx.Request:
+        there = httpx.URL(url)
+        fields = [
+            (name, value)
+            for name, value in request.headers.raw
+            if (lower := name.decode("ascii").lower()) != "host" and not left_out(lower)
+        ]
+        return httpx.Request(
+            request.method,
+            there,
+            headers=[(b"Host", there.netloc), *fields],
+            stream=request.stream,
+            extensions=dict(request.extensions),
+        )
+
     def fresh_attempt(self, request: httpx.Request) -> httpx.Request:
         return httpx.Request(
             request.method,

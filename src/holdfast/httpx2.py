@@ -390,6 +390,21 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
         capped.max_body_bytes = limit
         return capped
 
+    def readdressed(self, request: httpx2.Request, url: str, left_out: Callable[[str], bool]) -> httpx2.Request:
+        there = httpx2.URL(url)
+        fields = [
+            (name, value)
+            for name, value in request.headers.raw
+            if (lower := name.decode("ascii").lower()) != "host" and not left_out(lower)
+        ]
+        return httpx2.Request(
+            request.method,
+            there,
+            headers=[(b"Host", there.netloc), *fields],
+            stream=request.stream,
+            extensions=dict(request.extensions),
+        )
+
     def fresh_attempt(self, request: httpx2.Request) -> httpx2.Request:
         return httpx2.Request(
             request.method,

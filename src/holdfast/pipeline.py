@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from holdfast.policies.attempt_hooks import AttemptHook
     from holdfast.policies.cache import Cache
     from holdfast.policies.emitter import Emitter
+    from holdfast.policies.fallback_settings import Fallback
     from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.telemetry import CallTelemetry
 
@@ -76,6 +77,7 @@ class Pipeline:
         pacing: Pacing | Mode | None = "guard",
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
         cache: Cache | None = None,
+        fallback: Fallback | None = None,
         idempotency: IdempotencyKeys | None = None,
         hooks: Sequence[AttemptHook] = (),
         listeners: Sequence[Listener] = (),
@@ -96,6 +98,7 @@ class Pipeline:
             "pacing": pacing,
             "concurrency": concurrency,
             "cache": cache,
+            "fallback": fallback,
             "idempotency": idempotency,
             "hooks": hooks,
             "listeners": listeners,
@@ -114,6 +117,7 @@ class Pipeline:
             max_body_bytes,
             sends_again=retry is not None and retry.attempts > 1,
             telemetry=None if layers.emitter is None else _call_telemetry(layers.emitter),
+            fallback=layers.fallbacks,
         )
 
     @classmethod
@@ -223,11 +227,13 @@ class Pipeline:
         """What the state is now, for health checks: plain data; keys are only ever added.
 
         ``{"origins": {key: {"circuit": ..., "retries_left": ..., "concurrency": ..., "rate_limit": ...}}}``, and
-        ``"offline"``: None, or ``{"for": seconds, "probe_in": seconds}``.
+        ``"offline"``: None, or ``{"for": seconds, "probe_in": seconds}``. ``"cache"`` and ``"fallback"``, with the
+        counts of those layers, only where they are.
         """
-        switch, caching = self._entry.switch, self._layers.caching
+        switch = self._entry.switch
         whole = {"origins": self._layers.snapshot(), "offline": None if switch is None else switch.snapshot()}
-        return whole if caching is None else {**whole, "cache": caching.snapshot()}
+        counting = {"cache": self._layers.caching, "fallback": self._layers.fallbacks}
+        return whole | {name: layer.snapshot() for name, layer in counting.items() if layer is not None}
 
     def health(self) -> Health:
         """The verdict over `snapshot`: ok, limited or down, since when, and when to try again; overall and by key.

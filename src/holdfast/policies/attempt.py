@@ -16,13 +16,13 @@ from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.buffering import MAX_ENCODINGS, Auto, BodyHead, buffer_limit, is_stream, read_head
-from holdfast.errors import DeadlineExceeded
+from holdfast.errors import DeadlineExceeded, Refused
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.telemetry import Note
 
-__all__ = ["TIMER_SLACK", "Attempts", "deadline_exceeded"]
+__all__ = ["TIMER_SLACK", "Attempts", "deadline_exceeded", "late"]
 
 TIMER_SLACK = 0.005
 """Seconds that a timer may fire before its time."""
@@ -184,6 +184,16 @@ def deadline_exceeded(call: Call) -> DeadlineExceeded:
         key=call.key,
         deadline=call.total,
     )
+
+
+def late(error: Exception, call: Call, now: float, family: Family[Q, R], request: Q) -> Exception | None:
+    """`DeadlineExceeded` in place of a timeout that only came because the deadline left the attempt no more time.
+
+    Whether the timeout of the socket fires first or our scope behind it, the caller gets one and the same error.
+    """
+    if call.deadline is None or now < call.deadline - TIMER_SLACK or not isinstance(error, family.timeout_error):
+        return None
+    return None if isinstance(error, Refused) else family.refusal(deadline_exceeded(call), request)
 
 
 def _too_many(encodings: int) -> str:

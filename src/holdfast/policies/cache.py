@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.clock import Clock
+from holdfast.core.caching.fields import DELTA_CAP
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.reach import Reach
@@ -127,7 +128,11 @@ class Caching:
 
     async def stored(self, request: Q, family: Family[Q, R]) -> R | None:
         """The stored answer to a request, of whatever age; None if there is none that may be given."""
-        return await CacheLayer(_unsent, family, self._shared).stored(request)
+        return await CacheLayer(_unsent, family, self._shared).stored(request, DELTA_CAP, instead_of="network")
+
+    async def fallback(self, request: Q, family: Family[Q, R], past: float) -> R | None:
+        """The stored answer, at most ``past`` seconds past its lifetime; None if there is none that may be given."""
+        return await CacheLayer(_unsent, family, self._shared).stored(request, past, instead_of="error")
 
     async def purge(self, reach: Reach) -> int:
         """Remove the answers within ``reach``, of every user and variant; how many there were."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Generic
+from typing import Final, Generic, Literal
 
 import anyio
 
@@ -16,7 +16,7 @@ from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.directives import RequestDirectives
 from holdfast.core.caching.entry import Entry
-from holdfast.core.caching.fields import DELTA_CAP, Fields, combine
+from holdfast.core.caching.fields import Fields, combine
 from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
 from holdfast.core.caching.key import EVERYBODY, Identity, origin_of, primary_key, target
@@ -33,7 +33,6 @@ __all__ = ["CacheLayer"]
 
 _ASKED: Final = ""
 """Why the cache keeps out of a request whose caller said so: that needs no explanation."""
-_OF_ANY_AGE: Final = RequestDirectives(max_stale=DELTA_CAP)
 
 
 class CacheLayer(Generic[Q, R]):
@@ -115,8 +114,8 @@ class CacheLayer(Generic[Q, R]):
             case _:
                 return await self._fetch(self._trip(request, call, ask, key, url, identity, rule), reuse)
 
-    async def stored(self, request: Q) -> R | None:
-        """What is stored for a request, however old, without the origin; None if nothing may be given.
+    async def stored(self, request: Q, past: float, *, instead_of: Literal["network", "error"]) -> R | None:
+        """What is stored for a request, at most ``past`` seconds past its time; None if nothing may be given.
 
         What its caller asked about age is passed over. must-revalidate and no-cache of the answer are not: an error
         is what a cache without a connection has to give for those (RFC 9111 5.2.2.2, 5.2.2.4).
@@ -130,7 +129,7 @@ class CacheLayer(Generic[Q, R]):
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if self._barred(request, call, ask.fields, url, rule) is not None or ask.directives.no_store:
             return None
-        ask.directives = _OF_ANY_AGE
+        ask.directives = RequestDirectives(max_stale=past)
         identity = await self._shared.identify()
         partition = EVERYBODY if self._everybody else identity.partition(ask.fields, options.identity)
         if rule is not None:
@@ -142,13 +141,18 @@ class CacheLayer(Generic[Q, R]):
             return None
         entry, age = reuse.entry, reuse.age
         left = entry.lifetime - age
-        told = cache_status.hit(left, detail="offline")
+        told = cache_status.hit(left, detail="offline" if instead_of == "network" else "fallback")
         response = await self._answers.open(request, ask, entry, age, told)
         if response is not None:
             self._counts.hits += 1
             self._counts.stale += left <= 0
-            self._counts.offline += 1
-            call.source, call.cache, call.reason, call.age = "cache", "offline", "offline", age
+            call.age = age
+            if instead_of == "network":
+                self._counts.offline += 1
+                call.source, call.cache, call.reason = "cache", "offline", "offline"
+            else:
+                self._counts.instead_of_error += 1
+                call.cache = "hit" if left > 0 else "stale"
         return response
 
     async def _meanwhile(self, trip: Trip[Q], entry: Entry, age: float) -> R | None:

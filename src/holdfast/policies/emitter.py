@@ -25,6 +25,8 @@ from holdfast.events import (
     CircuitOpened,
     CircuitRamping,
     Event,
+    FallbackFailed,
+    FellBack,
     GaveUp,
     Listener,
     Refusal,
@@ -82,6 +84,12 @@ class Emitter:
                 **self.about(call), policy=error.policy, reason=refusal_reason(error), retry_after=error.retry_after
             )
         )
+
+    def fell_back(self, call: Call, source: str, reason: str) -> None:
+        self.emit(FellBack(**self.about(call), source=source, reason=reason, age=call.age))
+
+    def fallback_failed(self, call: Call, source: str, error: Exception) -> None:
+        self.emit(FallbackFailed(**self.about(call), source=source, error=type(error).__name__))
 
     def went_offline(self, reason: str) -> None:
         self.emit(WentOffline(**self.at(""), reason=reason))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 from cachetools import LRUCache
 
-from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call, Owner, refusal_reason
 from holdfast.clock import Clock
@@ -22,7 +21,8 @@ from holdfast.core.budget import Budget, RetryBudget
 from holdfast.core.fault import Fault
 from holdfast.core.retry import THROTTLED, Again, GiveUp, Retry, Verdict, judge, plan
 from holdfast.core.retry_after import server_delay, should_retry
-from holdfast.errors import BodyDropped, Refused, ResponseRejected
+from holdfast.errors import Refused, ResponseRejected
+from holdfast.policies._aside import set_aside
 
 if TYPE_CHECKING:
     from tenacity import BaseRetrying, RetryCallState
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Retries"]
 
-_DRAIN_BYTES = 64 * 1024
-_DRAIN_SECONDS = 0.25
-_DROPPED = "the rest of this body was dropped to free its connection for a retry that never came"
 _KEYS = 1024
 _SDK_RETRY = "x-stainless-retry-count"
 """Sent by the SDKs that Stainless generates (openai, anthropic): above 0, the SDK itself is sending again."""
@@ -184,7 +181,7 @@ class _Retrying(Generic[Q, R]):
                 if shared.emitter is not None:
                     shared.emitter.retried(call, number, _failure(outcome), answer)
                 if outcome.response is not None:
-                    await self._discard(outcome.response, request)
+                    await set_aside(outcome.response, request, self._family, shared.clock)
                 following = await self._again(answer.wait, request, call)
                 if following is None:  # we stopped ourselves: the last real outcome stands
                     if shared.emitter is not None:
@@ -315,38 +312,6 @@ class _Retrying(Generic[Q, R]):
             raise self._family.refusal(ResponseRejected(message, status_code=status), request)
         return outcome.response
 
-    async def _discard(self, response: R, request: Q) -> None:
-        """Free the connection before the wait, and keep what was read: it may still be the last real answer."""
-        if response.is_closed:
-            return
-        body = self._family.body(response)
-        if body.in_memory:
-            return
-        chunks: list[bytes] = []
-        whole = response.extensions.get("http_version") != b"HTTP/2" and await self._drain(body, chunks)
-        await body.aclose()
-        self._family.rebody(
-            response,
-            chunks,
-            rest=None if whole else _Dropped(lambda: self._family.refusal(BodyDropped(_DROPPED), request)),
-        )
-
-    async def _drain(self, body: Body, chunks: list[bytes]) -> bool:
-        """Read a small rest of a body into ``chunks``; False if it is long, slow or broken."""
-        clock, size = self._shared.clock, 0
-        until = clock.monotonic() + _DRAIN_SECONDS
-        with clock.timeout_at(until + self._family.grace):
-            try:
-                async for chunk in body:
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > _DRAIN_BYTES or clock.monotonic() > until:
-                        return False
-            except self._family.transport_error:
-                return False
-            return True
-        return False
-
 
 def _failure(outcome: _Outcome[R]) -> str:
     """An outcome in a word, of low cardinality."""
@@ -354,22 +319,6 @@ def _failure(outcome: _Outcome[R]) -> str:
         return type(outcome.error).__name__
     assert outcome.response is not None, "an outcome is a response or an error"
     return str(outcome.response.status_code)
-
-
-class _Dropped:
-    """The rest of a body that was given up for a retry, in case its head is the last real answer after all."""
-
-    def __init__(self, make_error: Callable[[], Exception]) -> None:
-        self._make_error = make_error
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise self._make_error()
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
 
 
 @functools.cache

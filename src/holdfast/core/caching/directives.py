@@ -54,7 +54,7 @@ class RequestDirectives:
     only_if_cached: bool = False
     max_age: int | None = None
     min_fresh: int | None = None
-    max_stale: int | None = None  # DELTA_CAP when any staleness will do
+    max_stale: float | None = None  # DELTA_CAP when any staleness will do
     stale_if_error: int | None = None  # RFC 5861
 
 
@@ -120,7 +120,7 @@ def _read_request(value: bytes) -> RequestDirectives:
     flags: set[bytes] = set()
     max_age: int | None = None
     min_fresh: int | None = None
-    max_stale: int | None = None
+    max_stale: float | None = None
     stale_if_error: int | None = None
     for name, argument in _directives(value):
         match name:
