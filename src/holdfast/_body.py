@@ -28,7 +28,6 @@ class Stream(Protocol):
 
 
 S = TypeVar("S", bound=Stream)
-_NOTHING: Iterator[bytes] = iter(())
 
 
 class Orphans(Protocol):
@@ -53,11 +52,13 @@ class Body:
     hold, and leaves its stream in ``orphans`` for the transport to close: a finalizer cannot wait.
     """
 
+    __slots__ = ("_chunks", "_complete", "_reading", "_rest", "_watchers", "guard", "orphans")
+
     def __init__(self, chunks: Iterable[bytes] = (), rest: Stream | None = None) -> None:
-        self._chunks = iter(chunks)
+        self._chunks: Iterator[bytes] | None = iter(chunks) if chunks else None
         self._rest = rest
         self._reading: AsyncIterator[bytes] | None = None
-        self._watchers: list[Watcher] = []
+        self._watchers: tuple[Watcher, ...] = ()
         self._complete = False
         self.guard: Guard | None = None
         self.orphans: Orphans | None = None
@@ -69,7 +70,7 @@ class Body:
 
     def peek(self) -> bytes:
         """What of it is in memory, which stays to be read."""
-        chunks = list(self._chunks)
+        chunks = list(self._chunks or ())
         self._chunks = iter(chunks)
         return b"".join(chunks)
 
@@ -85,7 +86,7 @@ class Body:
         if self._rest is None:
             watcher(None, True)
         else:
-            self._watchers.append(watcher)
+            self._watchers += (watcher,)
 
     async def load(self, limit: int | None, wanted: Callable[[], bool] | None = None) -> None:
         """Read it into memory, but not beyond the chunk that passes ``limit`` bytes (None: to its end).
@@ -95,7 +96,7 @@ class Body:
         """
         if self._rest is None:
             return
-        chunks, size = [*self._chunks], 0
+        chunks, size = [*(self._chunks or ())], 0
         reading = self._reading
         if reading is None:
             reading = self._reading = self._rest.__aiter__()
@@ -119,8 +120,10 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        for chunk in self._chunks:
-            return chunk
+        if self._chunks is not None:
+            for chunk in self._chunks:
+                return chunk
+            self._chunks = None
         reading = self._reading
         if reading is None:
             if self._rest is None:
@@ -141,7 +144,7 @@ class Body:
 
     async def aclose(self) -> None:
         """Close the stream below; it is closed to the end even when cancelled. Safe to call again."""
-        self._chunks = _NOTHING
+        self._chunks = None
         rest = self._rest
         if rest is None:
             return
@@ -167,9 +170,9 @@ class Body:
             self._tell(error)
 
     def _tell(self, error: BaseException | None) -> None:
-        for watcher in self._watchers:
+        watchers, self._watchers = self._watchers, ()
+        for watcher in watchers:
             watcher(error, self._complete)
-        self._watchers.clear()
 
     def __del__(self) -> None:
         rest = self._rest

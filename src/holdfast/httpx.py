@@ -151,6 +151,8 @@ def _revive(kind: type[errors.HoldfastError], message: str, state: dict[str, Any
 class _Stream(_body.Body, httpx.AsyncByteStream):
     """A `Body` that httpx takes for one of its own streams."""
 
+    __slots__ = ()
+
 
 class _TrackedStream(httpx.AsyncByteStream):
     """A request body that can be read once, and knows whether that has begun."""

@@ -151,6 +151,8 @@ def _revive(kind: type[errors.HoldfastError], message: str, state: dict[str, Any
 class _Stream(_body.Body, httpx2.AsyncByteStream):
     """A `Body` that httpx2 takes for one of its own streams."""
 
+    __slots__ = ()
+
 
 class _TrackedStream(httpx2.AsyncByteStream):
     """A request body that can be read once, and knows whether that has begun."""

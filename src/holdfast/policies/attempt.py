@@ -215,13 +215,5 @@ def _narrowed(timeouts: dict[str, Any] | None, limit: float) -> dict[str, Any] |
 def _note(
     call: Call, number: int, begun: float, now: float, response: ResponseLike | None, error: BaseException | None
 ) -> None:
-    call.attempts.append(
-        {
-            "number": number,
-            "started": begun - call.started,
-            "duration": now - begun,
-            "status": None if response is None else response.status_code,
-            "error": None if error is None else type(error).__name__,
-            "wait": call.retry_wait,
-        }
-    )
+    status = None if response is None else response.status_code
+    call.attempts.append((number, begun, now, status, None if error is None else type(error).__name__, call.retry_wait))

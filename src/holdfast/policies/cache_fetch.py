@@ -424,7 +424,7 @@ class Fetches(Generic[Q, R]):
         began, earlier = self._monotonic(), len(call.attempts)
         response = await self._inner(request)
         if len(call.attempts) > earlier:  # queues, backoffs and failed attempts make the answer no older
-            began = call.started + call.attempts[-1]["started"]
+            began = call.attempts[-1][1]
         now = self._monotonic()
         return response, Exchange(request_time=began, response_time=now, wall=self._clock.wall())
 
