@@ -55,7 +55,7 @@ class Body:
     __slots__ = ("_chunks", "_complete", "_reading", "_rest", "_watchers", "guard", "orphans")
 
     def __init__(self, chunks: Iterable[bytes] = (), rest: Stream | None = None) -> None:
-        self._chunks: Iterator[bytes] | None = iter(chunks) if chunks else None
+        self._chunks: Iterator[bytes] | None = None if chunks == () else iter(chunks)
         self._rest = rest
         self._reading: AsyncIterator[bytes] | None = None
         self._watchers: tuple[Watcher, ...] = ()

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from holdfast.core.value import Value
 
-__all__ = ["Auto", "BodyHead", "buffer_limit", "is_stream", "read_head"]
+__all__ = ["Auto", "BodyHead", "buffer_limit", "chained_encodings", "is_stream", "read_head"]
 
 Auto: TypeAlias = bool | Literal["auto"]
 BUFFER_LIMIT = 256 * 1024
@@ -25,10 +25,9 @@ _EMPTY_STATUSES = frozenset({204, 205, 304})
 class BodyHead(Value):
     """The header fields that describe a body, as they came; read further only when asked, for most never are."""
 
-    def __init__(self, content_length: bytes = b"", content_type: bytes = b"", encodings: int = 0) -> None:
+    def __init__(self, content_length: bytes = b"", content_type: bytes = b"") -> None:
         self.content_length: Final = content_length
         self.content_type: Final = content_type
-        self.encodings: Final = encodings  # content encodings that are chained
 
     @property
     def length(self) -> int | None:
@@ -43,16 +42,23 @@ class BodyHead(Value):
 
 def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
     """Read the fields in one pass, which costs less than a look-up by name."""
-    length, media_type, encodings = b"", b"", 0
+    length, media_type = b"", b""
     for name, value in raw:
         size = len(name)
         if size == 14 and name.lower() == b"content-length":
             length = value
         elif size == 12 and name.lower() == b"content-type":
             media_type = value
-        elif size == 16 and name.lower() == b"content-encoding":
+    return BodyHead(length, media_type)
+
+
+def chained_encodings(raw: Sequence[tuple[bytes, bytes]]) -> int:
+    """How many content encodings were applied one after the other."""
+    encodings = 0
+    for name, value in raw:
+        if len(name) == 16 and name.lower() == b"content-encoding":
             encodings += value.count(b",") + 1
-    return BodyHead(length, media_type, encodings)
+    return encodings
 
 
 def buffer_limit(setting: Auto, head: BodyHead, method: str, status: int) -> int | None:

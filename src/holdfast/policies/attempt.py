@@ -8,14 +8,13 @@ failed attempt and not the caller's surprise.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
-from holdfast.core.buffering import MAX_ENCODINGS, Auto, BodyHead, buffer_limit, is_stream, read_head
+from holdfast.core.buffering import MAX_ENCODINGS, Auto, buffer_limit, chained_encodings, is_stream, read_head
 from holdfast.errors import DeadlineExceeded, Refused
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ TIMER_SLACK = 0.005
 """Seconds that a timer may fire before its time."""
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _UNLIMITED: dict[str, Any] = dict.fromkeys(_TIMEOUTS)
-_FOREVER = nullcontext()
 
 
 class Attempts:
@@ -66,11 +64,29 @@ class Attempts:
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         clock, monotonic, grace, buffer, cap = self._clock, self._clock.monotonic, family.grace, self._buffer, self._cap
+        limit_of, body_of = self._limit, family.body
         note: Note = _note
         if self._emitter is not None:
             from holdfast.policies.telemetry import told_before, told_of
 
             inner, note = told_before(inner, self._emitter), told_of(note, self._emitter)
+
+        async def exchange(request: Q, call: Call) -> R:
+            """The request and its answer, with what of its body belongs to the attempt."""
+            response = await inner(request)
+            if response.is_closed:
+                return response
+            asked = call.options.buffer_body
+            setting = buffer if asked is None else asked
+            headers = response.headers.raw
+            if (encodings := chained_encodings(headers)) > MAX_ENCODINGS:
+                await response.aclose()
+                raise family.undecodable(_too_many(encodings), request)
+            if setting is not False:
+                size = buffer_limit(setting, read_head(headers), request.method, response.status_code)
+                if size != 0:
+                    await body_of(response).load(cap if size is None else size)
+            return response
 
         async def handle(request: Q) -> R:
             extensions = request.extensions
@@ -80,33 +96,27 @@ class Attempts:
                 if call.recheck is not None:
                     call.recheck()
             begun, number = monotonic(), 0  # not sent; and 0 again once it was noted
-            limit = self._limit(call, begun)
+            limit = limit_of(call, begun)
             try:
+                if limit is None:
+                    call.sends = number = call.sends + 1
+                    response = await exchange(request, call)
+                    note(call, number, begun, monotonic(), response, None)
+                    number = 0
+                    return response
+                if limit <= 0:
+                    raise family.refusal(deadline_exceeded(call), request)
                 given: dict[str, Any] | None = extensions.get("timeout")
-                narrowed: dict[str, Any] | None = None
-                if limit is not None:
-                    if limit <= 0:
-                        raise family.refusal(deadline_exceeded(call), request)
-                    narrowed = _narrowed(given, limit)
-                    if narrowed is not None:
-                        request.extensions = {**extensions, "timeout": narrowed}
+                narrowed = _narrowed(given, limit)
+                if narrowed is not None:
+                    request.extensions = {**extensions, "timeout": narrowed}
                 call.sends = number = call.sends + 1
-                with _FOREVER if limit is None else clock.timeout_at(begun + limit + grace):
-                    response = await inner(request)
-                    if not response.is_closed:
-                        head, body = read_head(response.headers.raw), family.body(response)
-                        if head.encodings > MAX_ENCODINGS:
-                            await response.aclose()
-                            raise family.undecodable(_too_many(head.encodings), request)
-                        asked = call.options.buffer_body
-                        setting = buffer if asked is None else asked
-                        size = setting and buffer_limit(setting, head, request.method, response.status_code)
-                        if size != 0:
-                            await body.load(cap if size is None else size)
-                        if limit is not None and not body.in_memory:
-                            covered = self._cover(body, head, response.status_code, call, request, family)
-                            if narrowed is not None and not covered:
-                                narrowed.update(_UNLIMITED if given is None else given)
+                with clock.timeout_at(begun + limit + grace):
+                    response = await exchange(request, call)
+                    if not (response.is_closed or (body := body_of(response)).in_memory):
+                        covered = self._cover(body, response, call, request, family)
+                        if narrowed is not None and not covered:
+                            narrowed.update(_UNLIMITED if given is None else given)
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
                     return response
@@ -128,12 +138,12 @@ class Attempts:
         call.full_attempt = seconds is not None and seconds <= left
         return seconds if seconds is not None and seconds <= left else left
 
-    def _cover(self, body: Body, head: BodyHead, status: int, call: Call, request: Q, family: Family[Q, R]) -> bool:
+    def _cover(self, body: Body, response: R, call: Call, request: Q, family: Family[Q, R]) -> bool:
         """Guard a body that is still on the wire; False if it goes on without us, as its caller wants."""
         asked = call.options.deadline_covers_body
         covers = self._covers_body if asked is None else asked
         if covers == "auto":
-            covers = not is_stream(head, status)
+            covers = not is_stream(read_head(response.headers.raw), response.status_code)
         if covers and call.deadline is not None:
             body.guard = _DeadlineGuard(
                 self._clock,
