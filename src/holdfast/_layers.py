@@ -244,11 +244,12 @@ def _limiter(policies: Policies, clock: Clock, emitter: Emitter | None) -> RateL
     limits, pacing = policies["rate_limit"], policies["pacing"]
     if pacing not in (None, "guard"):
         pacing = pacing_of(pacing)
-    if limits is None:
+    if limits is None and (pacing is None or pacing == "guard" or not pacing_of(pacing).adaptive):
         return None if pacing is None else Listening(pacing, clock=clock, emitter=emitter)
     from holdfast.policies.rate_limit import RateLimiter
 
-    return RateLimiter(limits, clock=clock, pacing=None if pacing is None else pacing_of(pacing), emitter=emitter)
+    pacing = None if pacing is None else pacing_of(pacing)
+    return RateLimiter(() if limits is None else limits, clock=clock, pacing=pacing, emitter=emitter)
 
 
 def _refusal_telemetry(emitter: Emitter) -> Middleware:

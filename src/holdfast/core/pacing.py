@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from holdfast.core.settings import Settings
 
 if TYPE_CHECKING:
+    from holdfast.core.adaptive import Adaptive
     from holdfast.core.hints import Hint, Reset
 
 __all__ = ["Mode", "Pace", "Pacing"]
@@ -40,12 +41,16 @@ class Pacing(Settings, kw_only=False):
     (``RateLimit``, ``X-RateLimit-*``): "guard" stops at 0 until the quota begins anew; "spread" also goes slower
     once less than a fifth is left, so that it lasts until then; "off" does not look.
 
+    ``adaptive``: a 429 that says nothing of when, nor of a quota, cuts the rate of its key to 0.7 of what was sent; it
+    climbs back to where it was, and beyond. That is also done where ``mode`` is "off".
+
     ``max_server_delay``: seconds, the longest silence that one answer can cause. ``reset``: what the ``X-`` fields
     mean by theirs ("delta", "epoch", "epoch_ms", "date"); "auto" goes by the size of the number.
     """
 
     mode: Mode = "guard"
     _: KW_ONLY
+    adaptive: bool = False
     max_server_delay: float = 120.0
     reset: Reset = "auto"
 
@@ -72,7 +77,7 @@ class _Quota:
 
 
 class Pace:
-    """What the server said to one key. Owned by one limiter, and by one event loop at a time.
+    """What the server said to one key, in words or by refusing. Owned by one limiter, and by one event loop at a time.
 
     ``in_flight``: requests that were sent and not answered. An answer does not know of those that came after it, so
     they are taken off what it says is left; and no answer of one window raises what another has said.
@@ -80,9 +85,10 @@ class Pace:
     After a silence requests do not go as a herd: one, and then twice as many with each tenth of a second.
     """
 
-    __slots__ = ("_longest", "_quotas", "_released", "_spreads", "blocked_until", "in_flight")
+    __slots__ = ("_adaptive", "_longest", "_quotas", "_released", "_spreads", "blocked_until", "in_flight")
 
-    def __init__(self, mode: Mode, longest: float) -> None:
+    def __init__(self, mode: Mode, longest: float, adaptive: Adaptive | None = None) -> None:
+        self._adaptive = adaptive
         self.blocked_until = -math.inf
         self.in_flight = 0.0
         self._longest = longest
@@ -90,11 +96,12 @@ class Pace:
         self._released = 0.0  # requests since the last silence
         self._quotas: dict[str, _Quota] = {}
 
-    def wait(self, cost: float, now: float) -> float:
-        """Seconds until ``cost`` requests may go, 0 if they may now; for the end of a line, the sum of all in it."""
+    def wait(self, cost: float, now: float, *, ahead: float = 0.0) -> float:
+        """Seconds until ``cost`` requests may go behind others who cost ``ahead``; 0 if they may now."""
         self._roll(now)
+        wait = 0.0 if self._adaptive is None else self._adaptive.wait(now, ahead=ahead)
+        cost += ahead
         start, number = self.blocked_until, self._released + cost
-        wait = 0.0
         for quota in self._quotas.values():
             if cost > quota.left:
                 if quota.opens > start:
@@ -107,6 +114,8 @@ class Pace:
 
     def take(self, cost: float, now: float) -> None:
         """``cost`` requests go. Only after `wait` said 0."""
+        if self._adaptive is not None:
+            self._adaptive.take(cost, now)
         if self.blocked_until > now - _RAMP:
             self._released += cost
         for quota in self._quotas.values():
@@ -118,6 +127,8 @@ class Pace:
 
     def give_back(self, cost: float) -> None:
         """They were not sent after all."""
+        if self._adaptive is not None:
+            self._adaptive.give_back(cost)
         self._released = max(0.0, self._released - cost)
         for quota in self._quotas.values():
             quota.left += cost
@@ -152,7 +163,8 @@ class Pace:
 
     def idle(self, now: float) -> bool:
         self._roll(now)
-        return self.blocked_until <= now - _RAMP and not self._quotas and not self.in_flight
+        rests = self._adaptive is None or self._adaptive.idle(now)
+        return rests and self.blocked_until <= now - _RAMP and not self._quotas and not self.in_flight
 
     def snapshot(self, now: float) -> tuple[float | None, float | None]:
         """What is left of the scarcest quota, and in how many seconds it begins anew. Changes nothing."""

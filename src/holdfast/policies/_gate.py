@@ -18,6 +18,7 @@ from heapq import heapify, heappop, heappush
 import anyio
 
 from holdfast._waiting import Queue, Waiter
+from holdfast.core.adaptive import Adaptive
 from holdfast.core.limits import Meter, Place
 from holdfast.core.pacing import Pace, Pacing
 from holdfast.core.priority import Turn, turn
@@ -94,6 +95,7 @@ class Gate:
     """
 
     __slots__ = (
+        "adaptive",
         "aio",
         "busy",
         "crossings",
@@ -127,6 +129,7 @@ class Gate:
         self.aio = aio
         self.smooth_release = smooth_release  # after a block its tokens come at a rate by themselves
         self.pacing = pacing
+        self.adaptive = Adaptive() if pacing.adaptive else None
         self.pace: Pace | None = None  # made when the server first has something to say
         self.line: Queue[Caller] = Queue()
         self.keeper: Caller | None = None
@@ -158,15 +161,15 @@ class Gate:
     def paced(self) -> Pace:
         """From now on the server has its say here."""
         if self.pace is None:
-            self.pace = Pace(self.pacing.mode, self.pacing.max_server_delay)
+            self.pace = Pace(self.pacing.mode, self.pacing.max_server_delay, self.adaptive)
             self.detours += 1
             self.busy += 1
         return self.pace
 
-    def own_wait(self, cost: float, now: float) -> float:
-        """Seconds until the first in line finds its tokens, if no other line takes them."""
-        wait = self.meter.wait(cost, now, queued=True)
-        return wait if self.pace is None else max(wait, self.pace.wait(cost, now))
+    def own_wait(self, cost: float, now: float, *, ahead: float = 0.0) -> float:
+        """Seconds until somebody in line, behind others who cost ``ahead``, finds its tokens if no other line does."""
+        wait = self.meter.wait(ahead + cost, now, queued=True)
+        return wait if self.pace is None else max(wait, self.pace.wait(cost, now, ahead=ahead))
 
     def wait(self, caller: Caller, now: float) -> float:
         """Seconds until ``caller``, who is first in line, may go."""
@@ -177,9 +180,9 @@ class Gate:
 
     def wait_to_join(self, cost: float, now: float, priority: int = 0) -> float:
         """Seconds that a caller would wait who joins now; unless somebody in front gives up, never too long."""
-        cost += self.line.cost_before(now, priority)
-        wait = self.meter.wait(cost, now, queued=bool(self.line))
-        return wait if self.pace is None else max(wait, self.pace.wait(cost, now))
+        ahead = self.line.cost_before(now, priority)
+        wait = self.meter.wait(ahead + cost, now, queued=bool(self.line))
+        return wait if self.pace is None else max(wait, self.pace.wait(cost, now, ahead=ahead))
 
     def take(self, caller: Caller, now: float, *, queued: bool) -> Place | None:
         """The tokens of a caller who is first in line, or who comes while there is none."""

@@ -28,6 +28,7 @@ from holdfast.policies._aio_bucket import AioBucket
 from holdfast.policies._gate import Caller, Crossing, Gate
 
 if TYPE_CHECKING:
+    from holdfast.core.adaptive import Adaptive
     from holdfast.core.hints import Hint
     from holdfast.policies.emitter import Emitter
 
@@ -128,7 +129,11 @@ class RateLimiter:
                     place = await self._pass(gate, call, cost)
                 except Refused as error:
                     raise family.refusal(error, request) from None
-            sends, pace = call.sends, gate.pace
+            sends, pace, adaptive = call.sends, gate.pace, gate.adaptive
+            sent_at = 0.0
+            if adaptive is not None:
+                sent_at = monotonic()
+                adaptive.sent(cost, sent_at)
             if pace is not None:
                 pace.in_flight += cost
             try:
@@ -139,10 +144,13 @@ class RateLimiter:
                 if call.sends == sends:
                     gate.give_back(place, cost, monotonic())
             if hears:
+                told = False
                 if gate.look_in and response.status_code not in ASKING:
                     gate.look_in -= 1
                 else:
-                    self._hear(gate, response)
+                    told = self._hear(gate, response)
+                if adaptive is not None and not (told and response.status_code == 429):
+                    self._adapt(gate, adaptive, cost, sent_at, refused=response.status_code == 429)
             return response
 
         return handle
@@ -199,10 +207,12 @@ class RateLimiter:
         """Go by what the answer to ``call`` says of the server's own limits, as all callers of its keys do then."""
         self._hear(self._gate(_scope(call)), response)
 
-    def _hear(self, gate: Gate, response: ResponseLike) -> None:
+    def _hear(self, gate: Gate, response: ResponseLike) -> bool:
+        """True if the answer said anything of limits."""
         pacing, header = self._pacing, response.headers.get
         now, wall = self._clock.monotonic(), self._clock.wall()
         silence, source = 0.0, "retry_after"
+        hints: tuple[Hint, ...] = ()
         delay = server_delay(header, wall) if response.status_code in ASKING else None
         if delay is not None:  # goes before what the same answer says of quotas
             silence = min(delay, pacing.max_server_delay)
@@ -221,6 +231,21 @@ class RateLimiter:
                 from holdfast.events import LimitBlocked
 
                 self._emitter.emit(LimitBlocked(**self._emitter.at(gate.key), seconds=silence, source=source))
+        return delay is not None or bool(hints)
+
+    def _adapt(self, gate: Gate, adaptive: Adaptive, cost: float, sent_at: float, *, refused: bool) -> None:
+        now = self._clock.monotonic()
+        if not (adaptive.refused(sent_at, now) if refused else adaptive.accepted(cost, now)):
+            return
+        gate.paced()
+        gate.look_again()
+        if refused:
+            self._review(gate)
+        if self._emitter is not None:
+            from holdfast.events import LimitAdapted
+
+            assert adaptive.rate is not None, "it has moved"
+            self._emitter.emit(LimitAdapted(**self._emitter.at(gate.key), limit=adaptive.rate, policy="rate_limit"))
 
     def _hints(self, response: ResponseLike, wall: float) -> tuple[Hint, ...]:
         if not tells(response.status_code, response.headers.raw):
@@ -240,7 +265,7 @@ class RateLimiter:
         """By key: settings, tokens there (below 0 during a block), callers waiting, seconds still blocked.
 
         ``limit``, ``per`` and ``burst`` are the first limit's; ``limits`` has them all. ``remaining`` and ``resets_in``
-        are the server's word, None if it said nothing.
+        are the server's word, None if it said nothing; ``adapted_rate`` is what it seems to stand, None if not known.
         """
         now = self._clock.monotonic()
         settings = [_described(limit) for limit in self.limits]
@@ -258,6 +283,7 @@ class RateLimiter:
                 "blocked_for": max(0.0, gate.blocked_until - now),
                 "remaining": remaining,
                 "resets_in": resets_in,
+                "adapted_rate": None if gate.adaptive is None else gate.adaptive.rate,
             }
         return said
 
@@ -336,11 +362,11 @@ class RateLimiter:
         """The wait has grown: refuse now those who cannot wait that long."""
         now, ahead = self._clock.monotonic(), 0.0
         for caller in gate.line:
-            ahead += caller.cost
-            wait = gate.own_wait(ahead, now)
+            wait = gate.own_wait(caller.cost, now, ahead=ahead)
             if now + wait > caller.until:
-                ahead -= caller.cost
                 gate.dismiss(caller, self._too_long(gate, wait))
+            else:
+                ahead += caller.cost
         for crossing in gate.crossings:
             crossing.look_again()
 
