@@ -29,6 +29,8 @@ DECLARED: Final = frozenset(
 MAY_IMPORT_BESIDES: Final = {
     "httpx.py": frozenset({"httpx", "httpcore"}),
     "httpx2.py": frozenset({"httpx2", "httpcore2"}),
+    "client/decode_msgspec.py": frozenset({"msgspec"}),  # these two are imported only for such a type
+    "client/decode_pydantic.py": frozenset({"pydantic"}),
     "telemetry/opentelemetry.py": frozenset({"opentelemetry"}),
     "telemetry/prometheus.py": frozenset({"prometheus_client"}),
     "testing/faulty/h2.py": frozenset({"h2"}),  # itself imported only by an origin that is to speak HTTP/2
