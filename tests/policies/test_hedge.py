@@ -248,7 +248,7 @@ async def test_the_one_that_comes_too_late_counts_for_no_circuit(family: FamilyM
     async with stage(family, script, hedge=FIXED) as on:
         assert (await on.client.get(URL)).text == "second"
         let_end = not family.holdfast.FAMILY.cancellable
-        await on.clock.sleep(0.0)
+        await on.clock.settle()
         assert on.script.in_flight == let_end
         await on.clock.sleep(10.0)
         circuit = of_origin(on, "circuit")
