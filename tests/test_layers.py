@@ -65,7 +65,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._history": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._waiting": KNOWN_TO_ALL | {"holdfast.core"},
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
-    "holdfast.background": KNOWN_TO_ALL,
+    "holdfast.background": KNOWN_TO_ALL | {"holdfast._deadline"},
     "holdfast.pools": BELOW_POLICIES,
     "holdfast.stores": BELOW_POLICIES,
     "holdfast.policies": BELOW_POLICIES | STORE_CONTRACT,

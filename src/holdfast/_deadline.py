@@ -14,7 +14,7 @@ from typing import Any
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock, SystemClock
 
-__all__ = ["TIMEOUT_HEADER", "Deadline", "SendDeadline", "deadline", "in_force"]
+__all__ = ["TIMEOUT_HEADER", "Deadline", "SendDeadline", "deadline", "in_force", "outlive"]
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 """Whole milliseconds that the sender goes on waiting; no standard has one, and several gateways use this name."""
@@ -74,6 +74,11 @@ def deadline(seconds: float, *, clock: Clock = SystemClock()) -> Deadline:
 
 _current: ContextVar[Deadline | None] = ContextVar("holdfast.deadline", default=None)
 in_force = _current.get
+
+
+def outlive() -> None:
+    """Go on without the deadline of whoever started this task: for work that is everybody's."""
+    _current.set(None)
 
 
 class SendDeadline:

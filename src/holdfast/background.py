@@ -16,6 +16,8 @@ from contextvars import copy_context
 import anyio
 import sniffio
 
+from holdfast import _deadline
+
 __all__ = ["Background", "Work"]
 
 Work = Callable[[], Awaitable[None]]
@@ -40,7 +42,8 @@ class _Job:
 class Background:
     """The work of one transport. An exception of it is logged, once, and goes no further.
 
-    One event loop at a time. Work sees the context variables of its starter as they were, and not its cancel scopes.
+    One event loop at a time. Work sees the context variables of its starter as they were, but neither its cancel
+    scopes nor its `holdfast.deadline`: others have its result too.
     """
 
     def __init__(self) -> None:
@@ -78,6 +81,7 @@ class Background:
 
     async def _run(self, job: _Job) -> None:
         job.began = True
+        _deadline.outlive()
         try:
             with job.scope:
                 await job.work()

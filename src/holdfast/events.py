@@ -222,10 +222,7 @@ class HedgeSent(Event):
     """A second request went out, because the first takes long."""
 
     arm: int
-    """From 2."""
-
     delay: float
-    """Seconds after the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from holdfast._families import (
     bounded_decoders,
     grace,
     is_certificate_error,
-    leaks_when_cancelled,
     peer_broke_http2,
     refuse_inner_retries,
     unprocessed,
@@ -308,7 +307,6 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
 
     name = "httpx"
     grace = grace(httpx.__name__, httpx.__version__)
-    cancellable = not leaks_when_cancelled(httpx.__name__, httpx.__version__)
     transport_error = httpx.TransportError
     timeout_error = httpx.TimeoutException
 
@@ -452,13 +450,16 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
         )
 
     def fresh_attempt(self, request: httpx.Request) -> httpx.Request:
-        return httpx.Request(
+        attempt = httpx.Request(
             request.method,
             request.url,
             headers=request.headers,
             stream=request.stream,
             extensions=dict(request.extensions),
         )
+        if type(request.stream) is httpx.ByteStream:
+            attempt.read()  # no I/O: signatures cover `content`
+        return attempt
 
 
 FAMILY = HttpxFamily()

@@ -19,7 +19,6 @@ from holdfast._families import (
     bounded_decoders,
     grace,
     is_certificate_error,
-    leaks_when_cancelled,
     peer_broke_http2,
     refuse_inner_retries,
     unprocessed,
@@ -308,7 +307,6 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
 
     name = "httpx2"
     grace = grace(httpx2.__name__, httpx2.__version__)
-    cancellable = not leaks_when_cancelled(httpx2.__name__, httpx2.__version__)
     transport_error = httpx2.TransportError
     timeout_error = httpx2.TimeoutException
 
@@ -452,13 +450,16 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
         )
 
     def fresh_attempt(self, request: httpx2.Request) -> httpx2.Request:
-        return httpx2.Request(
+        attempt = httpx2.Request(
             request.method,
             request.url,
             headers=request.headers,
             stream=request.stream,
             extensions=dict(request.extensions),
         )
+        if type(request.stream) is httpx2.ByteStream:
+            attempt.read()  # no I/O: signatures cover `content`
+        return attempt
 
 
 FAMILY = Httpx2Family()

@@ -7,6 +7,7 @@ from typing import Any
 
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
+from holdfast.errors import HoldfastError
 
 __all__ = ["AttemptHook", "AttemptHooks"]
 
@@ -18,7 +19,7 @@ class AttemptHooks:
     """Each attempt gets a copy with headers and extensions of its own; a change is gone with the attempt.
 
     ``httpx.Auth`` runs above the transport, so three attempts would carry one nonce; a hook makes it afresh.
-    An exception from a hook ends the call as it is: a request that was not signed is not sent.
+    An exception from a hook ends the call: a request that was not signed is not sent. One of ours is the family's too.
     """
 
     def __init__(self, hooks: Sequence[AttemptHook]) -> None:
@@ -33,10 +34,13 @@ class AttemptHooks:
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
             attempt = family.fresh_attempt(request)
-            for hook in hooks:
-                result = hook(attempt, call.sends)
-                if result is not None:
-                    await result
+            try:
+                for hook in hooks:
+                    result = hook(attempt, call.sends)
+                    if result is not None:
+                        await result
+            except HoldfastError as error:
+                raise family.refusal(error, request) from error.__cause__
             return await inner(attempt)
 
         return handle

@@ -14,10 +14,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 from holdfast.core.signing.message import Message, Unsignable
 
-__all__ = ["UNSIGNED_PAYLOAD", "authorization", "canonical_request"]
+__all__ = ["S3", "UNSIGNED_PAYLOAD", "authorization", "canonical_request"]
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 """Stands for the digest of a body that is not signed; S3 alone accepts it, over TLS."""
+
+S3: Final = frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"})
+"""Services that take the path as it is, and want the body's digest in a header."""
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _UNESCAPED: Final = "-_.~"
@@ -45,7 +48,7 @@ def authorization(
     if session_token is not None:
         added.append(("X-Amz-Security-Token", session_token))
     digest = UNSIGNED_PAYLOAD if unsigned_payload else hashlib.sha256(message.whole_body()).hexdigest()
-    is_s3 = service in ("s3", "s3express", "s3-outposts", "s3-object-lambda")
+    is_s3 = service in S3
     if is_s3:
         added.append(("X-Amz-Content-SHA256", digest))
     signed = _signed_headers(message, added, sign_also)

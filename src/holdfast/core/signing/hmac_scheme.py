@@ -9,15 +9,17 @@ import hashlib
 import hmac
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from holdfast.core.signing.message import Message
 
-__all__ = ["ALL_PARTS", "Encoding", "Hash", "Part", "canonical", "signature"]
+__all__ = ["ALL_PARTS", "PARTS", "Encoding", "Hash", "Part", "canonical", "signature"]
 
 Part = Literal["method", "scheme", "authority", "path", "query", "target", "digest", "body", "timestamp", "nonce"]
 Hash = Literal["sha256", "sha384", "sha512"]
 Encoding = Literal["hex", "base64"]
+
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
 
 ALL_PARTS: Final[tuple[Part, ...]] = ("method", "authority", "path", "query", "digest", "timestamp", "nonce")
 """What a signature has to cover for a request not to be turned into another one, nor to be sent twice."""
