@@ -67,8 +67,9 @@ def json_text(body: bytes, content_type: str | None) -> bytes:
     """
     if body.startswith(codecs.BOM_UTF8):
         body = body[3:]
-    guess: str = json.detect_encoding(body)
-    if guess.startswith("utf-8"):
+    # Whatever is wider has a zero among the first four, or begins with a byte order mark.
+    guess: str = "utf-8" if b"\0" not in body[:4] and body[:1] < b"\xfe" else json.detect_encoding(body)
+    if guess == "utf-8":
         try:
             body.decode()
         except UnicodeDecodeError:
@@ -88,7 +89,7 @@ def read_json(text: bytes, *, max_depth: int, unique: bool = False) -> Any:
     """
     check_depth(text, max_depth)
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique if unique else None)
+        return (_UNIQUE if unique else _PLAIN).decode(text.decode())
     except json.JSONDecodeError as error:
         raise Malformed("JSON", f"something else at byte {_bytes_before(error):,}") from None
     except RecursionError:
@@ -125,6 +126,11 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise Malformed("JSON", f"{name}, which is no JSON number")
+
+
+# json.loads makes one for each call that has a setting.
+_PLAIN: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_UNIQUE: Final = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
 
 
 def _bytes_before(error: json.JSONDecodeError) -> int:
