@@ -33,6 +33,7 @@ MAY_IMPORT_BESIDES: Final = {
     "client/decode_pydantic.py": frozenset({"pydantic"}),
     "telemetry/opentelemetry.py": frozenset({"opentelemetry"}),
     "telemetry/prometheus.py": frozenset({"prometheus_client"}),
+    "testing/plugin.py": frozenset({"pytest"}),  # itself imported only by pytest
     "testing/faulty/h2.py": frozenset({"h2"}),  # itself imported only by an origin that is to speak HTTP/2
 }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.core.health import Condition as Condition
     from holdfast.core.health import Health as Health
     from holdfast.core.health import condition_of as condition_of
+    from holdfast.core.hedge import Hedge as Hedge
     from holdfast.core.idempotency import IdempotencyKeys as IdempotencyKeys
     from holdfast.core.jitter import DecorrelatedJitter as DecorrelatedJitter
     from holdfast.core.jitter import EqualJitter as EqualJitter
@@ -73,6 +74,7 @@ _MODULES = {
     "core.caching.rules": ("CacheRule",),
     "core.health": ("Condition", "Health", "condition_of"),
     "core.idempotency": ("IdempotencyKeys",),
+    "core.hedge": ("Hedge",),
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
     "core.limits": ("Scope",),
     "core.outages": ("Alert",),

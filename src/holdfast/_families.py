@@ -9,6 +9,7 @@ __all__ = [
     "bounded_decoders",
     "grace",
     "is_certificate_error",
+    "leaks_when_cancelled",
     "peer_broke_http2",
     "refuse_inner_retries",
     "unprocessed",
@@ -23,13 +24,18 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
 
 
+def leaks_when_cancelled(name: str, version: str) -> bool:
+    """True if the family's pool loses slots when a request is cancelled (encode/httpcore#1093)."""
+    return name == "httpx" and _version(version) <= _LAST_LEAKY
+
+
 def grace(name: str, version: str) -> float:
     """Seconds that a cancel scope waits behind the timeouts in the extensions.
 
     httpx's pool loses slots when a request is cancelled (encode/httpcore#1093), so its timeouts get a quarter of a
     second to end the attempt first. httpx2 has that cured; there a blink lets the more telling timeout win.
     """
-    return 0.25 if name == "httpx" and _version(version) <= _LAST_LEAKY else 0.02
+    return 0.25 if leaks_when_cancelled(name, version) else 0.02
 
 
 def is_certificate_error(error: BaseException) -> bool:

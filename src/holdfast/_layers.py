@@ -25,6 +25,7 @@ from holdfast.policies.pacing import Listening, pacing_of
 from holdfast.policies.retry import Retries
 
 if TYPE_CHECKING:
+    from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.fallback import Fallbacks
     from holdfast.policies.fallback_settings import Fallback
+    from holdfast.policies.hedge import Hedging
     from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.throttle import Throttling
 
@@ -47,6 +49,7 @@ class Policies(TypedDict):
 
     retry: Retry | None
     budget: RetryBudget | None
+    hedge: Hedge | None
     breaker: CircuitBreaker | None
     throttle: Throttle | None
     rate_limit: Limit | Sequence[Limit] | None
@@ -83,6 +86,7 @@ class Layers:
         self.caching = _caching(policies, clock, emitter)
         self.fallbacks = _fallbacks(policies, clock, self.caching, emitter)
         self.retries = _retries(policies, clock, random, emitter)
+        self.hedging = _hedging(policies, self.retries, clock, emitter)
         self.throttling = _throttling(policies, clock, random)
         self.circuits = _circuits(policies, clock, random, emitter)
         self.concurrency = (
@@ -92,7 +96,7 @@ class Layers:
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
             None if policies["idempotency"] is None else _idempotency(policies["idempotency"]),
-            self.retries,
+            self.hedging or self.retries,
             None if emitter is None else _refusal_telemetry(emitter),
             self.throttling,
             self.circuits,
@@ -117,6 +121,8 @@ class Layers:
             parts.append(("throttle", self.throttling.snapshot()))
         if self.retries is not None:
             parts.append(("retries_left", self.retries.snapshot()))
+        if self.hedging is not None:
+            parts.append(("hedge", self.hedging.snapshot()))
         if self.concurrency is not None:
             parts.append(("concurrency", self.concurrency.snapshot()))
         if self.limiter is not None:
@@ -218,8 +224,20 @@ def _idempotency(settings: IdempotencyKeys) -> Middleware:
 def _retries(policies: Policies, clock: Clock, random: Callable[[], float], emitter: Emitter | None) -> Retries | None:
     retry = policies["retry"]
     if retry is None:
-        return None
+        if policies["hedge"] is None:
+            return None
+        retry = Retry(attempts=1)  # hedges go by its tables, and draw on its budget
     return Retries(retry, policies["budget"], clock=clock, random=random, emitter=emitter)
+
+
+def _hedging(policies: Policies, retries: Retries | None, clock: Clock, emitter: Emitter | None) -> Hedging | None:
+    hedge = policies["hedge"]
+    if hedge is None:
+        return None
+    from holdfast.policies.hedge import Hedging
+
+    assert retries is not None, "made for it where there is no retry"
+    return Hedging(hedge, retries, retries_others=policies["retry"] is not None, clock=clock, emitter=emitter)
 
 
 def _throttling(policies: Policies, clock: Clock, random: Callable[[], float]) -> Throttling | None:

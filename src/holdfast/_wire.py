@@ -102,12 +102,14 @@ class Family(ABC, Generic[Q, R]):
 
     ``name`` is the module's name. ``grace`` is how many seconds later than the timeouts in the request's
     extensions a cancel scope may fire: 0.25 where cancelling a request damages the connection pool (httpx
-    0.28.1, encode/httpcore#1093), 0 where it does not. ``transport_error`` is the base class of all
+    0.28.1, encode/httpcore#1093), 0 where it does not; ``cancellable`` is False there, and requests that nobody wants
+    any more are let end. ``transport_error`` is the base class of all
     that an inner transport raises about the exchange itself, ``timeout_error`` that of its timeouts.
     """
 
     name: str
     grace: float
+    cancellable: bool = True
     transport_error: type[Exception]
     timeout_error: type[Exception]
 

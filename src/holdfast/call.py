@@ -39,6 +39,7 @@ class Options:
     """Per-request options. An option that is not given leaves the pipeline's setting in force."""
 
     attempts: int | None = None
+    hedge: bool | None = None  # False: not hedged
     deadline: float | None = None  # seconds for the whole call
     attempt_timeout: float | None = None  # seconds for each attempt
     fallback: bool = True  # whether it may be answered in another way when it fails
@@ -96,6 +97,7 @@ def _names(value: Any) -> bool:
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "attempts": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+    "hedge": _flag,
     "deadline": _positive,
     "attempt_timeout": _positive,
     "fallback": _flag,
@@ -115,6 +117,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 _WANTED = {
     "attempts": "a whole number of at least 1",
+    "hedge": "True or False",
     "deadline": "seconds, more than 0",
     "attempt_timeout": "seconds, more than 0",
     "fallback": "True or False",
@@ -233,6 +236,9 @@ class Call:
     idempotency_key: str | None = None  # as it stands in the header
     sends_again = False  # the pipeline retries
     single = False  # a layer above sends again already, so this one does not
+    arm = 1  # which request of a hedged call; all but the first take what is free, and wait for nothing
+    hedged_after = 0.0  # seconds between the first arm and this one
+    superseded = False  # another arm has decided its call
     sends = 0
     sent_before = 0  # by earlier hops of a redirect or an auth flow
     id: str | None = None  # for those who listen; given with the first record

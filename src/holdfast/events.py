@@ -222,7 +222,10 @@ class HedgeSent(Event):
     """A second request went out, because the first takes long."""
 
     arm: int
+    """From 2."""
+
     delay: float
+    """Seconds after the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

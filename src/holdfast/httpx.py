@@ -19,6 +19,7 @@ from holdfast._families import (
     bounded_decoders,
     grace,
     is_certificate_error,
+    leaks_when_cancelled,
     peer_broke_http2,
     refuse_inner_retries,
     unprocessed,
@@ -307,6 +308,7 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
 
     name = "httpx"
     grace = grace(httpx.__name__, httpx.__version__)
+    cancellable = not leaks_when_cancelled(httpx.__name__, httpx.__version__)
     transport_error = httpx.TransportError
     timeout_error = httpx.TimeoutException
 

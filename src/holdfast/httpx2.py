@@ -19,6 +19,7 @@ from holdfast._families import (
     bounded_decoders,
     grace,
     is_certificate_error,
+    leaks_when_cancelled,
     peer_broke_http2,
     refuse_inner_retries,
     unprocessed,
@@ -307,6 +308,7 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
 
     name = "httpx2"
     grace = grace(httpx2.__name__, httpx2.__version__)
+    cancellable = not leaks_when_cancelled(httpx2.__name__, httpx2.__version__)
     transport_error = httpx2.TransportError
     timeout_error = httpx2.TimeoutException
 

@@ -27,6 +27,7 @@ from holdfast.policies.pacing import Listening
 
 if TYPE_CHECKING:
     from holdfast.core.health import Health
+    from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
@@ -50,6 +51,7 @@ class Pipeline:
 
     ``deadline``: seconds for a whole call, queues, redirects and auth flows included (30, None: none).
     ``attempt_timeout``: seconds for each attempt (10; a shorter deadline shortens the default).
+    ``hedge``: send a request that takes long once more, and take the answer that comes first.
     ``throttle``: refuse a share of what a server turns down, in place of the breaker.
     ``rate_limit``: one limit, or several of which all must pass. ``pacing``: what is made of a server's own word on its
     limits ("guard", "spread", "off", a `Pacing`; None: nothing).
@@ -72,6 +74,7 @@ class Pipeline:
         retry: Retry | None = Retry(),
         budget: RetryBudget | None = RetryBudget(),
         breaker: CircuitBreaker | None = CircuitBreaker(),
+        hedge: Hedge | None = None,
         throttle: Throttle | None = None,
         rate_limit: Limit | Sequence[Limit] | None = None,
         pacing: Pacing | Mode | None = "guard",
@@ -93,6 +96,7 @@ class Pipeline:
             "retry": retry,
             "budget": budget,
             "breaker": breaker,
+            "hedge": hedge,
             "throttle": throttle,
             "rate_limit": rate_limit,
             "pacing": pacing,
@@ -115,7 +119,7 @@ class Pipeline:
             clock,
             deadline,
             max_body_bytes,
-            sends_again=retry is not None and retry.attempts > 1,
+            sends_again=hedge is not None or (retry is not None and retry.attempts > 1),
             telemetry=None if layers.emitter is None else _call_telemetry(layers.emitter),
             fallback=layers.fallbacks,
         )

@@ -266,6 +266,8 @@ class _Layer(Generic[Q, R]):
         """A permit, at once or after a wait; raises CircuitOpen. What happens to it is up to the caller."""
         circuits, queue = self._circuits, circuit.queue
         asked = self._clock.monotonic()
+        if call.arm > 1 and not isinstance(circuit.state, Disabled):  # neither a probe nor a load is to be doubled
+            raise self.refusal(circuit, self._estimate(circuit), request)
         if not queue or not isinstance(circuit.state, HalfOpen | Ramping):
             answer = circuits.admit(circuit, asked)
             if isinstance(answer, Permit):
@@ -308,6 +310,8 @@ class _Layer(Generic[Q, R]):
     ) -> None:
         status = response.status_code
         outcome, delay = judge_status(self._settings, status), 0.0
+        if call.superseded:
+            outcome = Outcome.IGNORED
         if outcome is Outcome.SUCCESS and not whole:
             outcome = Outcome.HEAD
         if outcome is Outcome.FAILURE:
@@ -334,7 +338,7 @@ class _Layer(Generic[Q, R]):
 
     def failed(self, circuit: Circuit, permit: Permit, call: Call, error: BaseException, begun: float | None) -> None:
         outcome = Outcome.IGNORED
-        if isinstance(error, Exception):  # anything else is a cancellation
+        if isinstance(error, Exception) and not call.superseded:  # anything else is a cancellation
             outcome = self._judge(error, call)
             if outcome is Outcome.FAILURE:
                 self._remember(circuit, permit, copier(error))

@@ -167,6 +167,8 @@ class Concurrency:
             return
         line = permits.line
         line.settle_loop()
+        if call.arm > 1:
+            raise ConcurrencyFull("no permit is free for a hedge", policy="concurrency", key=call.key)
         if len(line) >= self.settings.max_queue:
             raise ConcurrencyFull(
                 f"all {permits.limit} permits are taken and {len(line)} requests wait, which is max_queue",

@@ -28,6 +28,7 @@ from holdfast.events import (
     FallbackFailed,
     FellBack,
     GaveUp,
+    HedgeWon,
     Listener,
     Refusal,
     Retried,
@@ -77,6 +78,9 @@ class Emitter:
 
     def gave_up(self, call: Call, number: int, reason: str) -> None:
         self.emit(GaveUp(**self.about(call), number=number, reason=reason))
+
+    def hedge_won(self, call: Call, arm: int) -> None:
+        self.emit(HedgeWon(**self.about(call), arm=arm))
 
     def refused(self, call: Call, error: Refused) -> None:
         self.emit(

@@ -299,6 +299,8 @@ class RateLimiter:
         caller = self._caller(cost, until, started, call)
         if not gate.waiting and (place := gate.take(caller, started, queued=False)) is not None:
             return place
+        if call.arm > 1:  # a hedge waits for nothing
+            raise self._too_long(gate, gate.wait_to_join(cost, started, call.options.priority))
         self._check_wait(gate, caller, started)
         gate.busy += 1
         try:

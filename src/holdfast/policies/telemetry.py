@@ -18,6 +18,7 @@ from holdfast.events import (
     CacheAnswered,
     CallEnded,
     CallStarted,
+    HedgeSent,
     Outcome,
     Waited,
 )
@@ -85,7 +86,8 @@ class RefusalTelemetry:
                 return await inner(request)
             except Refused as error:
                 call: Call = request.extensions[CALL]
-                emitter.refused(call, error)
+                if call.arm == 1:  # a hedge is only for what is to spare; that there was nothing is no refusal
+                    emitter.refused(call, error)
                 raise
 
         return handle
@@ -96,6 +98,8 @@ def told_before(inner: Handler[Q, R], emitter: Emitter) -> Handler[Q, R]:
 
     async def handle(request: Q) -> R:
         call: Call = request.extensions[CALL]
+        if call.arm > 1:
+            emitter.emit(HedgeSent(**emitter.about(call), arm=call.arm, delay=call.hedged_after))
         emitter.emit(
             AttemptStarted(
                 **emitter.about(call),

@@ -189,6 +189,9 @@ class Pools(Generic[Q, R]):
         return lane
 
     async def _wait(self, here: Here[Q, R], line: Line, request: Q, lost: Callable[[], None]) -> None:
+        call: Call | None = request.extensions.get(CALL)
+        if call is not None and call.arm > 1:
+            raise self._family.pool_timeout("no connection is free for a hedge", request)
         started = self._clock.monotonic()
         patience: float | None = request.extensions.get("timeout", {}).get("pool")
         until = None if patience is None else started + patience
@@ -199,7 +202,6 @@ class Pools(Generic[Q, R]):
         if not admitted:
             message = f"no connection became free in {patience} s; {here.ledger.taken} are busy"
             raise self._family.pool_timeout(message, request)
-        call: Call | None = request.extensions.get(CALL)
         if call is None:
             return
         call.waited("pool", self._clock.monotonic() - started)

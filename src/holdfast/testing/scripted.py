@@ -6,16 +6,20 @@ No socket and, with a `VirtualClock`, no waiting: the far side of a test as a li
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Generic, TypeAlias
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Final, Generic, TypeAlias
 
-from holdfast._wire import Family, Q, R
+from holdfast._wire import Family, Q, R, RequestLike
 from holdfast.clock import Clock, SystemClock
 
 __all__ = ["Expect", "Fails", "Hangs", "Reply", "ScriptMismatch", "ScriptedTransport", "Sent"]
+
+_NEVER_SENT: Final = ("Connect", "Pool", "Proxy")
+"""How the names of those errors begin that come before a byte of the request is on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,19 @@ Answer: TypeAlias = Reply | Fails | Hangs
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The request that must come next, and its answer. ``path`` is compared with the path and query."""
+    """The request that must come next, and its answer. ``path`` is compared with the path and query.
+
+    ``headers`` must be there with these values; others may be too. ``body`` is compared byte by byte, ``json`` as a
+    value, whatever its spaces and the order of its keys; what is not given is not compared.
+    """
 
     method: str
     path: str
     answer: Answer
     _: KW_ONLY
-    headers: Mapping[str, str] = field(
-        default_factory=dict[str, str]
-    )  # must be there with these values; others may be too
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes | None = None
+    json: Any = ...  # null is a value too
 
 
 Step: TypeAlias = Answer | Expect
@@ -67,12 +75,22 @@ Step: TypeAlias = Answer | Expect
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request that arrived: ``at`` is in the clock's monotonic seconds."""
+    """A request that arrived: ``at`` is in the clock's monotonic seconds, ``path`` has the query.
+
+    ``body`` is what was read of it: nothing for an answer that fails before it is sent (a ``ConnectError``).
+    """
 
     method: str
     path: str
     headers: tuple[tuple[bytes, bytes], ...]
     at: float
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """All values of one header joined by ``, `` (latin-1), or None where it was not sent."""
+        wanted = name.lower().encode("latin-1")
+        values = [value.decode("latin-1") for key, value in self.headers if key.lower() == wanted]
+        return ", ".join(values) if values else None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -87,8 +105,8 @@ class ScriptedTransport(Generic[Q, R]):
 
     ``family`` is ``holdfast.httpx.FAMILY`` or ``holdfast.httpx2.FAMILY``. A step is an answer to whatever
     comes, or an `Expect`; a function of (number of the request from 1, request) may stand for the whole script.
-    A mismatch raises `ScriptMismatch`, which no retry swallows; `assert_done` tells of steps that never came.
-    One event loop at a time; a cancelled request counts as sent.
+    A mismatch raises `ScriptMismatch` with the difference, which no retry swallows; `assert_done` tells of steps that
+    never came. One event loop at a time; a cancelled request counts as sent.
 
     >>> from holdfast.httpx import FAMILY
     >>> script = ScriptedTransport(FAMILY, [Expect("GET", "/users/1", Reply(503)), Reply(200, body=b"{}")])
@@ -117,7 +135,13 @@ class ScriptedTransport(Generic[Q, R]):
     async def handle_async_request(self, request: Q) -> R:
         sent = Sent(request.method, request.url.raw_path.decode(), tuple(request.headers.raw), self._clock.monotonic())
         self.sent.append(sent)
-        answer = self._answer(sent, request)
+        number = len(self.sent)
+        step = self._step(number, sent, request)
+        answer = step.answer if isinstance(step, Expect) else step
+        if _has_body(request) and not (isinstance(answer, Fails) and answer.error.startswith(_NEVER_SENT)):
+            self.sent[number - 1] = sent = replace(sent, body=await _read(request))
+        if isinstance(step, Expect):
+            _compare(step, sent, number)
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         try:
@@ -132,19 +156,16 @@ class ScriptedTransport(Generic[Q, R]):
         """Raise `ScriptMismatch` if steps of the script were never asked for."""
         left = self._steps[len(self.sent) :]
         if left:
-            raise ScriptMismatch(f"{len(left)} steps of the script never came; the next is {left[0]!r}")
+            steps = [f"{step.method} {step.path}" if isinstance(step, Expect) else repr(step) for step in left]
+            raise ScriptMismatch("\n  ".join(["the script goes on, and nothing more came:", *steps]))
 
-    def _answer(self, sent: Sent, request: Q) -> Answer:
-        number = len(self.sent)
+    def _step(self, number: int, sent: Sent, request: Q) -> Step:
         if self._choose is not None:
             return self._choose(number, request)
         if number > len(self._steps) and not (self._repeat_last and self._steps):
-            raise ScriptMismatch(f"request {number} is one more than the script has: {sent}")
-        step = self._steps[min(number, len(self._steps)) - 1]
-        if not isinstance(step, Expect):
-            return step
-        _compare(step, sent, number)
-        return step.answer
+            played = "".join(f"\n  {earlier}" for earlier in self.sent[:-1])
+            raise ScriptMismatch(f"request {number} is one more than the script has: {sent}; before it came:{played}")
+        return self._steps[min(number, len(self._steps)) - 1]
 
     async def _play(self, answer: Answer, request: Q) -> R:
         if isinstance(answer, Hangs):
@@ -196,18 +217,37 @@ def _error(family: Family[Any, Any], fails: Fails, request: object) -> Exception
     return error
 
 
+def _has_body(request: RequestLike) -> bool:
+    return "content-length" in request.headers or "transfer-encoding" in request.headers
+
+
+async def _read(request: Any) -> bytes:
+    """What the far side reads. The stream is the family's, and may be one that can be read once."""
+    return b"".join([chunk async for chunk in request.stream])
+
+
 def _compare(step: Expect, sent: Sent, number: int) -> None:
-    wanted = [
-        f"{step.method} {step.path}",
-        *sorted(f"{name.lower()}: {step.headers[name]}" for name in step.headers),
-    ]
-    names = {name.lower() for name in step.headers}
-    carried = sorted(
-        f"{name.decode().lower()}: {value.decode('latin-1')}"
-        for name, value in sent.headers
-        if name.decode().lower() in names
-    )
-    came = [str(sent), *carried]
+    names = sorted(name.lower() for name in step.headers)
+    headers = {name.lower(): value for name, value in step.headers.items()}
+    wanted = [f"{step.method} {step.path}", *(f"{name}: {headers[name]}" for name in names)]
+    came = [str(sent), *(f"{name}: {value}" for name in names if (value := sent.header(name)) is not None)]
+    if step.body is not None:
+        wanted.append(repr(step.body))
+        came.append(repr(sent.body))
+    if step.json is not ...:
+        wanted += _lines(step.json)
+        came += _json_lines(sent.body)
     if wanted != came:
-        difference = "\n".join(difflib.ndiff(wanted, came))
+        difference = "\n".join(line.rstrip("\n") for line in difflib.ndiff(wanted, came))
         raise ScriptMismatch(f"request {number} is not what the script has (- expected, + came):\n{difference}")
+
+
+def _lines(value: Any) -> list[str]:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+def _json_lines(body: bytes) -> list[str]:
+    try:
+        return _lines(json.loads(body))
+    except ValueError:
+        return [repr(body)]
