@@ -19,6 +19,7 @@ SOURCE: Final = Path(__file__).parents[1] / "src" / "holdfast"
 KNOWN_TO_ALL: Final = frozenset({"holdfast.errors", "holdfast.clock", "holdfast.events", "holdfast._version"})
 BELOW_POLICIES: Final = KNOWN_TO_ALL | {
     "holdfast._body",
+    "holdfast._calls",
     "holdfast._deadline",
     "holdfast._families",
     "holdfast._waiting",
@@ -65,6 +66,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._history": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._waiting": KNOWN_TO_ALL | {"holdfast.core"},
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
+    "holdfast._calls": KNOWN_TO_ALL | {"holdfast._deadline", "holdfast._wire", "holdfast.call", "holdfast.core"},
     "holdfast.background": KNOWN_TO_ALL | {"holdfast._deadline"},
     "holdfast.pools": BELOW_POLICIES,
     "holdfast.stores": BELOW_POLICIES,

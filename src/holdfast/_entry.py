@@ -62,8 +62,8 @@ class Entry:
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
         sends_again, leave, telemetry = self._sends_again, owner.leave, self._telemetry
         guarded = self._guarded(inner, family)
-        plain = self._fallback is None
-        if self._fallback is not None:
+        plain = self._fallback is None or not family.http
+        if self._fallback is not None and family.http:
             guarded = self._fallback.bind(guarded, family)
 
         async def handle(request: Q) -> R:

@@ -93,17 +93,23 @@ class Layers:
             None if policies["concurrency"] is None else Concurrency(policies["concurrency"], clock=clock)
         )
         self.limiter = _limiter(policies, clock, emitter)
+        refusals = None if emitter is None else _refusal_telemetry(emitter)
+        attempts = _attempts(policies, clock, emitter)
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
             None if policies["idempotency"] is None else _idempotency(policies["idempotency"]),
             self.hedging or self.retries,
-            None if emitter is None else _refusal_telemetry(emitter),
+            refusals,
             self.throttling,
             self.circuits,
             self.concurrency,
             self.limiter,
-            _attempts(policies, clock, emitter),
+            attempts,
             _attempt_hooks(policies["hooks"]) if policies["hooks"] else None,
+        )
+        # For what is not HTTP (`_calls`): those that need neither methods, header fields nor bodies.
+        self.for_calls: tuple[Middleware, ...] = _present(
+            self.retries, refusals, self.throttling, self.circuits, self.concurrency, self.limiter, attempts
         )
 
     @property

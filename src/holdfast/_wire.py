@@ -100,14 +100,16 @@ class Inner(Protocol[Q_contra, R_co]):
 class Family(ABC, Generic[Q, R]):
     """The one object that touches the classes of httpx, or of httpx2. Stateless; one instance for each.
 
-    ``name`` is the module's name. ``grace`` is how many seconds later than the timeouts in the request's
-    extensions a cancel scope may fire: 0.25 where cancelling a request damages the connection pool (httpx
-    0.28.1, encode/httpcore#1093), 0 where it does not; ``cancellable`` is False there, and requests that nobody wants
-    any more are let end. ``transport_error`` is the base class of all
-    that an inner transport raises about the exchange itself, ``timeout_error`` that of its timeouts.
+    ``name`` is the module's name. ``http``: its requests have methods and header fields, and its responses bodies.
+    ``grace`` is how many seconds later than the timeouts in the request's extensions a cancel scope may fire: 0.25
+    where cancelling a request damages the connection pool (httpx 0.28.1, encode/httpcore#1093), 0 where it does
+    not; ``cancellable`` is False there, and requests that nobody wants any more are let end. ``transport_error`` is
+    the base class of all that an inner transport raises about the exchange itself, ``timeout_error`` that of its
+    timeouts.
     """
 
     name: str
+    http: bool = True
     grace: float
     cancellable: bool = True
     transport_error: type[Exception]

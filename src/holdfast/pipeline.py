@@ -8,8 +8,8 @@ reasons for this order are in ``docs/architecture.md``.
 from __future__ import annotations
 
 import random as global_random
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast._entry import Entry
 from holdfast._layers import ATTEMPT_TIMEOUT, Layers, Policies, checked
@@ -26,6 +26,7 @@ from holdfast.policies.concurrency import ConcurrencyLimit
 from holdfast.policies.pacing import Listening
 
 if TYPE_CHECKING:
+    from holdfast._calls import Calls, Errors, Guard
     from holdfast.core.health import Health
     from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Pipeline"]
+
+T = TypeVar("T")
 
 
 class Pipeline:
@@ -114,7 +117,8 @@ class Pipeline:
         }
         self._clock = clock
         self._layers = layers = Layers(checked(policies), clock=clock, random=random)
-        self._in_order = layers.in_order
+        self._in_order, self._for_calls = layers.in_order, layers.for_calls
+        self._calls: Calls | None = None  # made with the first function to be called
         self._entry = Entry(
             clock,
             deadline,
@@ -143,7 +147,7 @@ class Pipeline:
             attempt_timeout=None,
             clock=clock,
         )
-        pipeline._in_order = middleware
+        pipeline._in_order = pipeline._for_calls = middleware
         return pipeline
 
     @staticmethod
@@ -156,7 +160,7 @@ class Pipeline:
 
     @property
     def circuits(self) -> Circuits:
-        """The circuits, to ``force_open(key)``, ``force_closed(key)`` or ``reset(key)`` them by hand."""
+        """The circuits, to ``guard(key)``, or to ``force_open(key)``, ``force_closed(key)``, ``reset(key)`` by hand."""
         if self._layers.circuits is None:
             raise ValueError("this pipeline has no circuit breaker (breaker=None)")
         return self._layers.circuits
@@ -171,6 +175,58 @@ class Pipeline:
         if limiter is None:
             raise ValueError("this pipeline has no rate limit (rate_limit=None, pacing=None)")
         return limiter.limiter if isinstance(limiter, Listening) else limiter
+
+    async def call(
+        self,
+        function: Callable[..., Awaitable[T]],
+        /,
+        *args: Any,
+        key: str,
+        retry_on: Errors = (OSError,),
+        failed_if: Callable[[T], bool] | None = None,
+        idempotent: bool = False,
+        options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """What ``function(*args, **kwargs)`` comes to, guarded as a request is; for what is not HTTP through us.
+
+        ``key`` stands in place of the origin, for circuit, limits and budget. ``retry_on``: the exceptions that blame
+        the other side (and any timeout does). ``failed_if(result)`` tells of a result that it is a failure; if no
+        other follows, the caller gets it all the same. Failures count, and are tried again if ``idempotent`` says
+        that calling twice does no harm. ``options`` are those of a request (`cost`, `deadline`, `attempts`, ...).
+        The cache, hooks and all else that needs HTTP stay out of it.
+
+        Raises what the function does, or `CircuitOpen`, `RateLimited` and their like. A cancellation, or the end of
+        the attempt's time, cancels the function where it waits; it is called anew for each attempt.
+        """
+        whole = {**(options or {}), "key": key, "idempotent": idempotent}
+        return await self._called().run(lambda: function(*args, **kwargs), whole, retry_on, failed_if)
+
+    def guard(
+        self,
+        *,
+        key: str | Callable[..., str],
+        retry_on: Errors = (OSError,),
+        failed_if: Callable[[Any], bool] | None = None,
+        idempotent: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> Guard:
+        """`call` as a decorator, which keeps the signature. ``key`` may be a function of the arguments.
+
+        >>> pipeline = Pipeline()
+        >>> @pipeline.guard(key="inventory", idempotent=True)
+        ... async def stock(item: str) -> int: ...
+        """
+        from holdfast._calls import Guard
+
+        return Guard(self._called(), key, {**(options or {}), "idempotent": idempotent}, retry_on, failed_if)
+
+    def _called(self) -> Calls:
+        if self._calls is None:
+            from holdfast._calls import Calls
+
+            self._calls = Calls(self.bind)
+        return self._calls
 
     @property
     def has_cache(self) -> bool:
@@ -223,7 +279,7 @@ class Pipeline:
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
-        for layer in reversed(self._in_order):
+        for layer in reversed(self._in_order if family.http else self._for_calls):
             inner = layer.bind(inner, family)
         return self._entry.bind(inner, family, owner)
 

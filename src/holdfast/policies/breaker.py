@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import random as random_module
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
@@ -37,6 +38,7 @@ from holdfast.errors import CircuitOpen, HoldfastError, InvalidOption, Refused, 
 from holdfast.policies._circuit import Circuit, copier, describe
 
 if TYPE_CHECKING:
+    from holdfast._calls import Errors
     from holdfast.policies.emitter import Emitter
 
 __all__ = ["Circuits", "TransitionListener"]
@@ -143,6 +145,29 @@ class Circuits:
                 return response
 
         return handle
+
+    @asynccontextmanager
+    async def guard(self, key: str, *, failures: Errors = (OSError,)) -> AsyncGenerator[None, None]:
+        """Let what is done in the ``async with`` block pass the circuit of ``key``, and tell it how that came out.
+
+        Raises `CircuitOpen` in place of entering; waits only as a call does, within the deadline of the context.
+        An exception of ``failures``, or a timeout, counts against the other side; any other, and a cancellation,
+        says nothing.
+        """
+        from holdfast._calls import NO_WORK, CallFamily, Result, Work, call_outside, check_errors
+
+        check_errors(failures)
+        layer: _Layer[Work, Result] = _Layer(self, CallFamily(failures))
+        call, circuit = call_outside(key, self.clock), self.find(key)
+        state = circuit.state
+        permit = state.permit if type(state) is Closed else await layer.turn(circuit, call, NO_WORK)
+        begun = self.clock.monotonic() - sum(call.waits.values())
+        try:
+            yield
+        except BaseException as error:
+            layer.failed(circuit, permit, call, error, begun)
+            raise
+        layer.answered(circuit, permit, call, Result(None), True, begun)
 
     def force_open(self, key: str) -> None:
         """Refuse all calls of ``key`` until `reset`."""

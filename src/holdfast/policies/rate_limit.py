@@ -161,15 +161,17 @@ class RateLimiter:
         """Wait in line for tokens, for anything that is about to be sent under ``key``.
 
         ``key`` may be a `Scope`, for limits with keys of their own. ``max_wait``: seconds (None: as long as the limits'
-        own allows); 0 takes what is there or raises. Raises `RateLimited` and `InvalidOption` as a request does.
-        Cancelled, it leaves no trace.
+        own and the deadline of the context allow); 0 takes what is there or raises. Raises `RateLimited` and
+        `InvalidOption` as a request does. Cancelled, it leaves no trace.
         """
         if max_wait is not None and not max_wait >= 0:  # nan is neither
             raise InvalidOption(f"max_wait must be 0 seconds or more, got {max_wait}")
+        from holdfast._calls import call_outside
+
         started = self._clock.monotonic()
         options = Options(cost=cost, priority=priority)
         scope = _scoped(key)
-        call = Call(options, started, None if max_wait is None else started + max_wait, max_wait, scope.key)
+        call = call_outside(scope.key, self._clock, options, max_wait)
         gate = self._gate(scope)
         place = None if gate.busy else gate.meter.take(cost, started)
         if place is None:

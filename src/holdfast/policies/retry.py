@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
@@ -76,10 +77,11 @@ class Retries:
         self._recent: tuple[str, Budget] | None = None  # an LRU look-up costs more than a deposit
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        retrying = _Retrying(self, inner, family)
+        # Strategies that look at an answer look at one of HTTP.
+        settings = self.settings if family.http else replace(self.settings, retry_if=None, retry=None)
+        retrying = _Retrying(self, settings, inner, family)
         transport_error = family.transport_error
-        retry_if, strategy = self.settings.retry_if, self.settings.retry
-        inspects = retry_if is not None or strategy is not None
+        inspects = settings.retry_if is not None or settings.retry is not None
         budgeted, monotonic, budget_of = self._budget_settings is not None, self.clock.monotonic, self.budget
 
         async def handle(request: Q) -> R:
@@ -157,12 +159,12 @@ class Retries:
 class _Retrying(Generic[Q, R]):
     """What happens after a first attempt that was not plainly good. No state of its own."""
 
-    def __init__(self, shared: Retries, inner: Handler[Q, R], family: Family[Q, R]) -> None:
+    def __init__(self, shared: Retries, settings: Retry, inner: Handler[Q, R], family: Family[Q, R]) -> None:
         self._shared = shared
-        self._settings = shared.settings
+        self._settings = settings
         self._inner = inner
         self._family = family
-        self._asks = any((shared.settings.retry_if, shared.settings.retry, shared.settings.stop))
+        self._asks = any((settings.retry_if, settings.retry, settings.stop))
 
     async def after(self, outcome: _Outcome[R], request: Q, call: Call, began: Callable[[], bool] | None) -> R:
         shared = self._shared
