@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections.abc as abc
 import functools
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +43,7 @@ def checked(cls: type[C], base: type) -> type[C]:
 def _checked(cls: Any, base: Any) -> Any:
     own: tuple[Any, ...] = cls.__mro__[: cls.__mro__.index(base)]
     methods: dict[str, Any] = {}
-    names = {str(name) for each in own for name in vars(each)}
-    for name in names:
+    for name in dict.fromkeys(itertools.chain.from_iterable(map(vars, own))):
         method = inspect.getattr_static(cls, name)
         if isinstance(method, types.FunctionType) and (name == "__call__" or not name.startswith("_")):
             methods[name] = _checking(method)
