@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry"]
 
+_OURS = frozenset({OPTIONS, CALL, DEADLINE})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AUTH_CHALLENGES = frozenset({401, 407})
 
@@ -60,7 +61,7 @@ class Entry:
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
-        sends_again, leave, telemetry = self._sends_again, owner.leave, self._telemetry
+        sends_again, leave, telemetry, total = self._sends_again, owner.leave, self._telemetry, self._deadline
         guarded = self._guarded(inner, family)
         plain = self._fallback is None or not family.http
         if self._fallback is not None and family.http:
@@ -69,13 +70,16 @@ class Entry:
         async def handle(request: Q) -> R:
             if owner.closing:
                 raise family.refusal(closed_error(), request)
-            given = request.extensions
-            running: Call | None = given.get(CALL)
-            if running is not None and running.owner is owner:
-                # The same Request object is on its way already, from another task: this call takes a copy of it.
-                given, running, request = running.given, None, family.fresh_attempt(request)
-            now = monotonic()
-            call = self._call(request, given, running, now, family, owner)
+            given, now = request.extensions, monotonic()
+            if in_force() is None and _OURS.isdisjoint(given):
+                deadline = None if total is None else now + total
+                call = Call(DEFAULT_OPTIONS, now, deadline, total, origin_of(request.url), owner, given)
+            else:
+                running: Call | None = given.get(CALL)
+                if running is not None and running.owner is owner:
+                    # The same Request object is on its way already, from another task: this call takes a copy of it.
+                    given, running, request = running.given, None, family.fresh_attempt(request)
+                call = self._call(request, given, running, now, family, owner)
             call.sends_again = sends_again
             request.extensions = {**given, CALL: call}
             owner.running += 1

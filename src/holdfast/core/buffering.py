@@ -25,9 +25,10 @@ _EMPTY_STATUSES = frozenset({204, 205, 304})
 class BodyHead(Value):
     """The header fields that describe a body, as they came; read further only when asked, for most never are."""
 
-    def __init__(self, content_length: bytes = b"", content_type: bytes = b"") -> None:
+    def __init__(self, content_length: bytes = b"", content_type: bytes = b"", encodings: int = 0) -> None:
         self.content_length: Final = content_length
         self.content_type: Final = content_type
+        self.encodings: Final = encodings  # content encodings that are chained
 
     @property
     def length(self) -> int | None:
@@ -42,14 +43,16 @@ class BodyHead(Value):
 
 def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
     """Read the fields in one pass, which costs less than a look-up by name."""
-    length, media_type = b"", b""
+    length, media_type, encodings = b"", b"", 0
     for name, value in raw:
         size = len(name)
         if size == 14 and name.lower() == b"content-length":
             length = value
         elif size == 12 and name.lower() == b"content-type":
             media_type = value
-    return BodyHead(length, media_type)
+        elif size == 16 and name.lower() == b"content-encoding":
+            encodings += value.count(b",") + 1
+    return BodyHead(length, media_type, encodings)
 
 
 def chained_encodings(raw: Sequence[tuple[bytes, bytes]]) -> int:

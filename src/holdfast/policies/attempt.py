@@ -7,6 +7,7 @@ failed attempt and not the caller's surprise.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -63,30 +64,29 @@ class Attempts:
         self._emitter = emitter
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        clock, monotonic, grace, buffer, cap = self._clock, self._clock.monotonic, family.grace, self._buffer, self._cap
-        limit_of, body_of = self._limit, family.body
+        clock, monotonic, grace, buffer = self._clock, self._clock.monotonic, family.grace, self._buffer
+        limit_of, body_of, everything = self._limit, family.body, sys.maxsize if self._cap is None else self._cap
         note: Note = _note
         if self._emitter is not None:
             from holdfast.policies.telemetry import told_before, told_of
 
             inner, note = told_before(inner, self._emitter), told_of(note, self._emitter)
 
-        async def exchange(request: Q, call: Call) -> R:
-            """The request and its answer, with what of its body belongs to the attempt."""
-            response = await inner(request)
+        def ahead(request: Q, response: R, call: Call) -> int:
+            """How many bytes of the body belong to the attempt: 0 if it is to be left where it is."""
             if response.is_closed:
-                return response
-            asked = call.options.buffer_body
+                return 0
+            asked, headers = call.options.buffer_body, response.headers.raw
             setting = buffer if asked is None else asked
-            headers = response.headers.raw
-            if (encodings := chained_encodings(headers)) > MAX_ENCODINGS:
-                await response.aclose()
+            size: int | None = 0
+            if setting is False:
+                encodings = chained_encodings(headers)
+            else:
+                head = read_head(headers)
+                encodings, size = head.encodings, buffer_limit(setting, head, request.method, response.status_code)
+            if encodings > MAX_ENCODINGS:
                 raise family.undecodable(_too_many(encodings), request)
-            if setting is not False:
-                size = buffer_limit(setting, read_head(headers), request.method, response.status_code)
-                if size != 0:
-                    await body_of(response).load(cap if size is None else size)
-            return response
+            return everything if size is None else size
 
         async def handle(request: Q) -> R:
             extensions = request.extensions
@@ -97,10 +97,13 @@ class Attempts:
                     call.recheck()
             begun, number = monotonic(), 0  # not sent; and 0 again once it was noted
             limit = limit_of(call, begun)
+            response: R | None = None
             try:
                 if limit is None:
                     call.sends = number = call.sends + 1
-                    response = await exchange(request, call)
+                    response = await inner(request)
+                    if size := ahead(request, response, call):
+                        await body_of(response).load(size)
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
                     return response
@@ -112,11 +115,15 @@ class Attempts:
                     request.extensions = {**extensions, "timeout": narrowed}
                 call.sends = number = call.sends + 1
                 with clock.timeout_at(begun + limit + grace):
-                    response = await exchange(request, call)
-                    if not (response.is_closed or (body := body_of(response)).in_memory):
-                        covered = self._cover(body, response, call, request, family)
-                        if narrowed is not None and not covered:
-                            narrowed.update(_UNLIMITED if given is None else given)
+                    response = await inner(request)
+                    if not response.is_closed:
+                        body = body_of(response)
+                        if size := ahead(request, response, call):
+                            await body.load(size)
+                        if not body.in_memory:
+                            covered = self._cover(body, response, call, request, family)
+                            if narrowed is not None and not covered:
+                                narrowed.update(_UNLIMITED if given is None else given)
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
                     return response
@@ -124,6 +131,8 @@ class Attempts:
             except BaseException as error:
                 if number:
                     note(call, number, begun, monotonic(), None, error)
+                if response is not None:
+                    await response.aclose()
                 raise
             finally:
                 request.extensions = extensions

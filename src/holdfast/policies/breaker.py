@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from cachetools import LRUCache
 
+from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
@@ -96,7 +97,6 @@ class Circuits:
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         layer = _Layer(self, family)
         find, own_key, slow_after = self.find, self.settings.key, self.settings.slow_after
-        failure_from = min(429, *self.settings.failure_statuses)
         monotonic, body_of = self.clock.monotonic, family.body
 
         async def handle(request: Q) -> R:
@@ -124,24 +124,12 @@ class Circuits:
                         continue  # the circuit changed while this call stood in a later queue: it asks anew
                     raise
                 body = None if response.is_closed else body_of(response)
-                whole = body is None or body.in_memory
-                if (
-                    state is circuit.state
-                    and response.status_code < failure_from
-                    and type(state) is Closed
-                    and begun is None
-                ):
-                    # What `core.breaker.record` would do, written out: its calls cost more than all this path may.
-                    tally, now = state.tally, monotonic()
-                    if now >= tally.window.ends_at:
-                        tally.window.roll(now)
-                    tally.window.calls += 1
-                    if body is None or whole:
-                        tally.run = 0
-                    else:
-                        body.watch(partial(layer.ended, circuit, permit, call))
+                if body is not None and body.in_memory:
+                    body = None
+                if type(state) is Closed and begun is None:
+                    layer.passed(circuit, state, call, response, body, monotonic())
                 else:
-                    layer.answered(circuit, permit, call, response, whole, begun)
+                    layer.answered(circuit, permit, call, response, body, begun)
                 return response
 
         return handle
@@ -266,12 +254,13 @@ class Circuits:
 class _Layer(Generic[Q, R]):
     """One bind of `Circuits`: what is done for a call off the fast path. Holds no state of its own."""
 
-    __slots__ = ("_circuits", "_clock", "_family", "_settings")
+    __slots__ = ("_circuits", "_clock", "_failure_from", "_family", "_settings")
 
     def __init__(self, circuits: Circuits, family: Family[Q, R]) -> None:
         self._circuits = circuits
         self._settings = circuits.settings
         self._clock = circuits.clock
+        self._failure_from = min(429, *circuits.settings.failure_statuses)
         self._family = family
 
     def key(self, own_key: Callable[..., str], call: Call, request: Q) -> str:
@@ -330,14 +319,31 @@ class _Layer(Generic[Q, R]):
         assert permit is not None, "the queue lets nobody pass without one"
         return permit
 
+    def passed(self, circuit: Circuit, state: Closed, call: Call, response: R, body: Body | None, now: float) -> None:
+        """As `answered`, for a call that a closed circuit let pass."""
+        if state is not circuit.state or response.status_code >= self._failure_from:
+            self.answered(circuit, state.permit, call, response, body, None)
+            return
+        # What `core.breaker.record` would do, written out: its calls cost more than all this path may.
+        tally = state.tally
+        window = tally.window
+        if now >= window.ends_at:
+            window.roll(now)
+        window.calls += 1
+        if body is None:
+            tally.run = 0
+        else:
+            body.watch(partial(self.ended, circuit, state.permit, call))
+
     def answered(
-        self, circuit: Circuit, permit: Permit, call: Call, response: R, whole: bool, begun: float | None
+        self, circuit: Circuit, permit: Permit, call: Call, response: R, body: Body | None, begun: float | None
     ) -> None:
+        """``body``: what is still on the wire."""
         status = response.status_code
         outcome, delay = judge_status(self._settings, status), 0.0
         if call.superseded:
             outcome = Outcome.IGNORED
-        if outcome is Outcome.SUCCESS and not whole:
+        if outcome is Outcome.SUCCESS and body is not None:
             outcome = Outcome.HEAD
         if outcome is Outcome.FAILURE:
             kind = ServerFault if status >= 500 else StatusError
@@ -346,8 +352,8 @@ class _Layer(Generic[Q, R]):
             if status in (429, 503):
                 delay = server_delay(response.headers.get, self._clock.wall()) or 0.0
         self._settle(circuit, permit, outcome, call, begun, delay)
-        if outcome is Outcome.HEAD:
-            self._family.body(response).watch(partial(self.ended, circuit, permit, call))
+        if outcome is Outcome.HEAD and body is not None:
+            body.watch(partial(self.ended, circuit, permit, call))
 
     def ended(self, circuit: Circuit, permit: Permit, call: Call, error: BaseException | None, complete: bool) -> None:
         """The body of a good head ended. A caller that closed it early was served well enough."""

@@ -83,11 +83,12 @@ class Retries:
         transport_error = family.transport_error
         inspects = settings.retry_if is not None or settings.retry is not None
         budgeted, monotonic, budget_of = self._budget_settings is not None, self.clock.monotonic, self.budget
+        replayable = family.replayable
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
             began: Callable[[], bool] | None = None
-            if not call.options.replayable and not family.replayable(request):
+            if not call.options.replayable and not replayable(request):
                 began = family.track(request)
             try:
                 response = await inner(request)
