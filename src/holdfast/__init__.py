@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.core.jitter import FullJitter as FullJitter
     from holdfast.core.jitter import ProportionalJitter as ProportionalJitter
     from holdfast.core.limits import Scope as Scope
+    from holdfast.core.offline import OfflineMode as OfflineMode
     from holdfast.core.outages import Alert as Alert
     from holdfast.core.pacing import Pacing as Pacing
     from holdfast.core.retry import IDEMPOTENT_METHODS as IDEMPOTENT_METHODS
@@ -78,6 +79,7 @@ _MODULES = {
     "core.jitter": ("DecorrelatedJitter", "EqualJitter", "FullJitter", "ProportionalJitter"),
     "core.limits": ("Scope",),
     "core.outages": ("Alert",),
+    "core.offline": ("OfflineMode",),
     "core.pacing": ("Pacing",),
     "core.retry": ("IDEMPOTENT_METHODS", "Retry"),
     "core.sliding": ("Window",),

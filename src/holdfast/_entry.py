@@ -50,6 +50,7 @@ class Entry:
         sends_again: bool,
         telemetry: CallTelemetry | None,
         fallback: Middleware | None = None,
+        switch: Switch | None = None,
     ) -> None:
         self._fallback = fallback
         self._telemetry = telemetry
@@ -57,7 +58,7 @@ class Entry:
         self._deadline = deadline
         self._max_body_bytes = max_body_bytes
         self._sends_again = sends_again
-        self.switch: Switch | None = None  # made when the pipeline first goes offline
+        self.switch = switch  # made when the pipeline first goes offline, if not before
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
@@ -87,7 +88,7 @@ class Entry:
                 telemetry.started(call, request)
             try:
                 away = self.switch
-                if plain and (away is None or away.state is None) and (call.deadline is None or call.deadline > now):
+                if plain and (away is None or not away.away) and (call.deadline is None or call.deadline > now):
                     response = await inner(request)
                 else:
                     response = await guarded(request)
@@ -130,7 +131,7 @@ class Entry:
             call: Call = request.extensions[CALL]
             if call.deadline is not None and call.deadline <= monotonic():
                 raise family.refusal(deadline_exceeded(call), request)
-            if self.switch is None or self.switch.state is None:
+            if self.switch is None or not self.switch.away:
                 return await inner(request)
             return await self.switch.handle(request, inner, family)
 

@@ -27,6 +27,7 @@ from holdfast.policies.retry import Retries
 if TYPE_CHECKING:
     from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
+    from holdfast.core.offline import OfflineMode
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from holdfast.policies.fallback import Fallbacks
     from holdfast.policies.fallback_settings import Fallback
     from holdfast.policies.hedge import Hedging
+    from holdfast.policies.offline import Switch
     from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.throttle import Throttling
 
@@ -57,6 +59,7 @@ class Policies(TypedDict):
     concurrency: ConcurrencyLimit | None
     cache: Cache | None
     fallback: Fallback | None
+    offline: OfflineMode | None
     idempotency: IdempotencyKeys | None
     hooks: Sequence[AttemptHook]
     listeners: Sequence[Listener]
@@ -76,7 +79,7 @@ class _Queue(Protocol):
 class Layers:
     """The layers of one pipeline, each by its name and all in their order, outermost first.
 
-    The fallback is not among those: it stands before the offline switch, which is the entry's.
+    Fallback and the offline switch are not among those: they stand before the cache, and the entry asks them.
 
     The reasons for the order are in ``docs/architecture.md``.
     """
@@ -84,6 +87,7 @@ class Layers:
     def __init__(self, policies: Policies, *, clock: Clock, random: Callable[[], float]) -> None:
         self.emitter = emitter = _emitter(policies["listeners"], clock) if policies["listeners"] else None
         self.caching = _caching(policies, clock, emitter)
+        self.switch = None if policies["offline"] is None else self.offline_switch(policies["offline"], clock)
         self.fallbacks = _fallbacks(policies, clock, self.caching, emitter)
         self.retries = _retries(policies, clock, random, emitter)
         self.hedging = _hedging(policies, self.retries, clock, emitter)
@@ -97,6 +101,7 @@ class Layers:
         attempts = _attempts(policies, clock, emitter)
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
+            None if self.switch is None else self.switch.watch,
             None if policies["idempotency"] is None else _idempotency(policies["idempotency"]),
             self.hedging or self.retries,
             refusals,
@@ -111,6 +116,11 @@ class Layers:
         self.for_calls: tuple[Middleware, ...] = _present(
             self.retries, refusals, self.throttling, self.circuits, self.concurrency, self.limiter, attempts
         )
+
+    def offline_switch(self, mode: OfflineMode | None, clock: Clock) -> Switch:
+        from holdfast.policies.offline import Switch
+
+        return Switch(clock=clock, stored=self.caching, emitter=self.emitter, mode=mode)
 
     @property
     def queues(self) -> Iterable[_Queue]:

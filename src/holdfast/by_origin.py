@@ -49,6 +49,7 @@ class Bindable(Protocol):
     ) -> int: ...
     def offline(self, *, probe_every: float | None = ...) -> None: ...
     def online(self) -> None: ...
+    def is_offline(self, key: str | None = None) -> bool: ...
 
 
 class Pipelines:
@@ -147,6 +148,10 @@ class Pipelines:
         """`Pipeline.online` for each of them."""
         for pipeline in self.all:
             pipeline.online()
+
+    def is_offline(self, key: str | None = None) -> bool:
+        """`Pipeline.is_offline` of any of them."""
+        return any(pipeline.is_offline(key) for pipeline in self.all)
 
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """Send away the calls of one transport that stand in any queue."""

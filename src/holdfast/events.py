@@ -288,7 +288,7 @@ class WentOffline(Event):
     """From now on only stored answers are given. ``key`` is empty where it is for all of a pipeline."""
 
     reason: str
-    """``by_hand``, or what was observed."""
+    """``by_hand``, or ``failing``: the calls to this key have failed for some time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

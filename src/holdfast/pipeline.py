@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.core.health import Health
     from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
+    from holdfast.core.offline import OfflineMode
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
@@ -84,6 +85,7 @@ class Pipeline:
         concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
         cache: Cache | None = None,
         fallback: Fallback | None = None,
+        offline: OfflineMode | None = None,
         idempotency: IdempotencyKeys | None = None,
         hooks: Sequence[AttemptHook] = (),
         listeners: Sequence[Listener] = (),
@@ -106,6 +108,7 @@ class Pipeline:
             "concurrency": concurrency,
             "cache": cache,
             "fallback": fallback,
+            "offline": offline,
             "idempotency": idempotency,
             "hooks": hooks,
             "listeners": listeners,
@@ -126,6 +129,7 @@ class Pipeline:
             sends_again=hedge is not None or (retry is not None and retry.attempts > 1),
             telemetry=None if layers.emitter is None else _call_telemetry(layers.emitter),
             fallback=layers.fallbacks,
+            switch=layers.switch,
         )
 
     @classmethod
@@ -265,17 +269,22 @@ class Pipeline:
         Every ``probe_every`` seconds (30: the default deadline, so that one is over before the next; None: never) one
         call of a safe method is sent all the same, once. If its answer is below 500 the pipeline is online again;
         else that call is answered like the others. Calls under way are left alone; called again, it starts anew.
+
+        With ``OfflineMode(file=...)`` it is noted there for the next process; raises OSError if that fails, and is
+        offline all the same.
         """
         if self._entry.switch is None:
-            from holdfast.policies.offline import Switch
-
-            self._entry.switch = Switch(clock=self._clock, stored=self._layers.caching, emitter=self._layers.emitter)
+            self._entry.switch = self._layers.offline_switch(None, self._clock)
         self._entry.switch.turn_on(probe_every)
 
     def online(self) -> None:
-        """Use the network again; nothing happens where it is used."""
+        """Use the network again, also for keys that went offline by themselves; nothing happens where it is used."""
         if self._entry.switch is not None:
             self._entry.switch.turn_off()
+
+    def is_offline(self, key: str | None = None) -> bool:
+        """Whether calls to ``key`` are not sent now, because all is offline or that key is; None: whether all is."""
+        return self._entry.switch is not None and self._entry.switch.is_offline(key)
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
@@ -287,11 +296,16 @@ class Pipeline:
         """What the state is now, for health checks: plain data; keys are only ever added.
 
         ``{"origins": {key: {"circuit": ..., "retries_left": ..., "concurrency": ..., "rate_limit": ...}}}``, and
-        ``"offline"``: None, or ``{"for": seconds, "probe_in": seconds}``. ``"cache"`` and ``"fallback"``, with the
+        ``"offline"``: None, or ``{"for": seconds, "probe_in": seconds}``; the same under a key that went offline by
+        itself. ``"cache"`` and ``"fallback"``, with the
         counts of those layers, only where they are.
         """
         switch = self._entry.switch
-        whole = {"origins": self._layers.snapshot(), "offline": None if switch is None else switch.snapshot()}
+        origins = self._layers.snapshot()
+        if switch is not None:
+            for key, told in switch.by_key().items():
+                origins.setdefault(key, {})["offline"] = told
+        whole = {"origins": origins, "offline": None if switch is None else switch.snapshot()}
         counting = {"cache": self._layers.caching, "fallback": self._layers.fallbacks}
         return whole | {name: layer.snapshot() for name, layer in counting.items() if layer is not None}
 

@@ -99,9 +99,9 @@ def judge(snapshot: Mapping[str, Any], now: float) -> Health:
     keys: dict[str, Condition] = {}
     judged: list[Condition] = []  # those of keys whose server is judged: a limit says nothing of it
     for key, parts in snapshot["origins"].items():
-        keys[key] = condition = _worst(
-            (_of_circuit(parts, now), _of_throttle(parts), _of_rate(parts, now), _of_concurrency(parts))
-        )
+        conditions = (_of_circuit(parts, now), _of_throttle(parts), _of_rate(parts, now), _of_concurrency(parts))
+        away = parts.get("offline")  # while a key is offline, nothing else of it matters
+        keys[key] = condition = _worst(conditions) if away is None else _away(snapshot, away, now)
         if "circuit" in parts or "throttle" in parts:
             judged.append(condition)
     return _overall(keys, judged or [*keys.values()])
@@ -162,14 +162,18 @@ def _of_concurrency(parts: Mapping[str, Any]) -> Condition:
     return Condition(status="limited", code="concurrency_full")
 
 
-def _offline(snapshot: Mapping[str, Any], offline: Mapping[str, Any], now: float) -> Health:
+def _away(snapshot: Mapping[str, Any], offline: Mapping[str, Any], now: float) -> Condition:
     stored = "cache" in snapshot
-    condition = Condition(
+    return Condition(
         status="limited" if stored else "down",
         code="offline_stored" if stored else "offline",
         since=now - offline["for"],
         retry_at=None if offline["probe_in"] is None else now + offline["probe_in"],
     )
+
+
+def _offline(snapshot: Mapping[str, Any], offline: Mapping[str, Any], now: float) -> Health:
+    condition = _away(snapshot, offline, now)
     return Health(**asdict(condition), keys=dict.fromkeys(snapshot["origins"], condition))
 
 

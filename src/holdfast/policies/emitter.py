@@ -95,11 +95,11 @@ class Emitter:
     def fallback_failed(self, call: Call, source: str, error: Exception) -> None:
         self.emit(FallbackFailed(**self.about(call), source=source, error=type(error).__name__))
 
-    def went_offline(self, reason: str) -> None:
-        self.emit(WentOffline(**self.at(""), reason=reason))
+    def went_offline(self, key: str, reason: str) -> None:
+        self.emit(WentOffline(**self.at(key), reason=reason))
 
-    def went_online(self, offline_for: float) -> None:
-        self.emit(WentOnline(**self.at(""), offline_for=offline_for))
+    def went_online(self, key: str, offline_for: float) -> None:
+        self.emit(WentOnline(**self.at(key), offline_for=offline_for))
 
     def circuit_moved(self, key: str, before: State, state: State, settings: CircuitBreaker, now: float) -> None:
         about = self.at(key)
