@@ -81,7 +81,10 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.httpx": FAMILY,
     "holdfast.httpx2": FAMILY,
     "holdfast.auth": BELOW_POLICIES | STORE_CONTRACT,
-    "holdfast.client": BELOW_POLICIES | STORE_CONTRACT | {"holdfast.auth", "holdfast.pipeline"},
+    "holdfast.client": BELOW_POLICIES
+    | STORE_CONTRACT
+    | {"holdfast._history", "holdfast.auth", "holdfast.by_origin", "holdfast.pipeline"}
+    | {"holdfast.httpx", "holdfast.httpx2"},  # the one that a service uses, when it first sends
     "holdfast.graphql": CLIENT_SIDE,
     "holdfast.webhooks": BELOW_POLICIES | STORE_CONTRACT,
     "holdfast.sync": CLIENT_SIDE,

@@ -20,7 +20,7 @@ from holdfast.errors import Closed
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["Line", "Queue", "Waiter", "running_task"]
+__all__ = ["Line", "Queue", "Waiter", "running_loop", "running_task"]
 
 
 class Waiter:
@@ -111,7 +111,7 @@ class Queue(Generic[W]):
 
     def settle_loop(self) -> None:
         """Drop callers of a closed loop; raise RuntimeError if those of another living one still wait."""
-        if not self._waiters or self._loop is (here := _running_loop()):
+        if not self._waiters or self._loop is (here := running_loop()):
             return
         if not self._deserted():
             raise RuntimeError(
@@ -130,7 +130,7 @@ class Queue(Generic[W]):
             raise Closed("the transport was closed before this call could wait", policy="transport")
         self.settle_loop()
         if not self._waiters:
-            self._loop = _running_loop()
+            self._loop = running_loop()
         waiter._prepare(self._loop)  # pyright: ignore[reportPrivateUsage]  (the other half of this file)
         self._waiters.add(waiter)
 
@@ -213,7 +213,7 @@ def running_task() -> object:
     return asyncio.current_task()
 
 
-def _running_loop() -> object:
+def running_loop() -> object:
     """The event loop of asyncio, or the token that stands for the run of trio."""
     if sniffio.current_async_library() == "trio":
         return sys.modules["trio"].lowlevel.current_trio_token()

@@ -8,7 +8,7 @@ transient, how to build a response, how to raise a refusal that the library's ow
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from holdfast._body import Body, Stream
@@ -16,6 +16,11 @@ from holdfast.core.fault import Fault
 from holdfast.errors import HoldfastError, StatusError
 
 __all__ = [
+    "AROUND_ATTEMPT",
+    "AuthLike",
+    "ClientFamily",
+    "ClientLike",
+    "Credential",
     "Family",
     "Fault",
     "Handler",
@@ -24,10 +29,15 @@ __all__ = [
     "Middleware",
     "Q",
     "R",
+    "ReceivedLike",
     "RequestLike",
     "ResponseLike",
     "URLLike",
+    "around_attempts",
 ]
+
+AROUND_ATTEMPT = "holdfast.around_attempt"
+"""Key of ``function(request, send)`` in a request's extensions: the resource layer's way around each attempt."""
 
 
 class URLLike(Protocol):
@@ -86,6 +96,43 @@ Handler = Callable[[Q], Awaitable[R]]
 """One layer, seen from above: send this request, return on the response's head, or raise."""
 
 
+class ReceivedLike(ResponseLike, Protocol):
+    """A response as a caller has it: with a body to read, whole or in pieces."""
+
+    @property
+    def request(self) -> Any: ...
+    @property
+    def url(self) -> Any: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def is_success(self) -> bool: ...
+    async def aread(self) -> bytes: ...
+    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]: ...
+    def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]: ...
+    def aiter_text(self, chunk_size: int | None = None) -> AsyncIterator[str]: ...
+    def aiter_lines(self) -> AsyncIterator[str]: ...
+
+
+class AuthLike(Protocol):
+    """What both families' ``Auth`` looks like. It runs above the transport: once for a call, not for each attempt."""
+
+    def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]: ...
+
+
+class Credential(Protocol):
+    """What proves who calls, put onto each attempt as it goes out, and only towards the service's own origin."""
+
+    @property
+    def identity(self) -> str:
+        """Whose answers these are, for a private cache. It is not the secret, and says nothing of it."""
+        ...
+
+    async def sign(self, request: RequestLike) -> None:
+        """Put it onto this attempt, whose headers are its own. What it raises ends the call, and nothing is sent."""
+        ...
+
+
 Q_contra = TypeVar("Q_contra", bound=RequestLike, contravariant=True)
 R_co = TypeVar("R_co", bound=ResponseLike, covariant=True)
 
@@ -95,6 +142,33 @@ class Inner(Protocol[Q_contra, R_co]):
 
     async def handle_async_request(self, request: Q_contra) -> R_co: ...
     async def aclose(self) -> None: ...
+
+
+class ClientLike(Protocol[Q_contra, R_co]):
+    """What the resource layer needs of an ``AsyncClient``; both families' satisfy it."""
+
+    @property
+    def headers(self) -> HeadersLike: ...
+    @property
+    def cookies(self) -> Any: ...
+    @property
+    def params(self) -> Any: ...
+    @property
+    def is_closed(self) -> bool: ...
+    async def send(
+        self, request: Q_contra, *, stream: bool = ..., auth: Any = ..., follow_redirects: bool = ...
+    ) -> R_co: ...
+    async def aclose(self) -> None: ...
+
+
+def around_attempts(send: Handler[Q, R]) -> Handler[Q, R]:
+    """``send``, or what a request wants around it (`AROUND_ATTEMPT`): the innermost place of a transport."""
+
+    def handle(request: Q) -> Awaitable[R]:
+        around: Callable[[Q, Handler[Q, R]], Awaitable[R]] | None = request.extensions.get(AROUND_ATTEMPT)
+        return send(request) if around is None else around(request, send)
+
+    return handle
 
 
 class Family(ABC, Generic[Q, R]):
@@ -198,6 +272,41 @@ class Family(ABC, Generic[Q, R]):
     @abstractmethod
     def fresh_attempt(self, request: Q) -> Q:
         """A copy with headers and extensions of its own, for hooks to change. Has ``content`` if it is in memory."""
+
+
+class ClientFamily(Family[Q, R]):
+    """A family whose library has clients: what the resource layer needs of it beside what the policies do.
+
+    ``error`` is the base class of all that its client raises about an exchange.
+    """
+
+    error: type[Exception]
+
+    @abstractmethod
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        content: Any = None,
+        fields: Mapping[str, Any] | None = None,
+        files: Any = None,
+        extensions: dict[str, Any],
+    ) -> Q:
+        """A request of exactly this, nothing of a client merged into it; ``fields`` and ``files`` are multipart."""
+
+    @abstractmethod
+    def client(self, transport: Inner[Q, R]) -> ClientLike[Q, R]:
+        """A client of ours around a resilient transport: it keeps no cookies, and reads nothing of the environment."""
+
+    @abstractmethod
+    def transport(self, inner: Inner[Q, R] | None, bind: Any) -> Inner[Q, R]:
+        """A `ResilientTransport` of the pipeline ``bind`` around ``inner`` (None: the default one)."""
+
+    @abstractmethod
+    def is_resilient(self, thing: object) -> bool:
+        """Whether a transport, or all that a client has, is a `ResilientTransport`."""
 
 
 class Middleware(Protocol):

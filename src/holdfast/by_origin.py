@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from holdfast._wire import Family, Handler, Q, R, URLLike
 from holdfast.call import Owner
+from holdfast.clock import Clock
 
 if TYPE_CHECKING:
     from holdfast.core.health import Health
@@ -37,6 +38,8 @@ class Bindable(Protocol):
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None: ...
     def snapshot(self) -> dict[str, Any]: ...
     def health(self) -> Health: ...
+    @property
+    def clock(self) -> Clock: ...
     @property
     def has_cache(self) -> bool: ...
     async def purge(
@@ -119,6 +122,11 @@ class Pipelines:
 
         named = [(self._prefixes.get(id(pipeline), "default"), pipeline) for pipeline in reversed(self.all)]
         return together({prefix: pipeline.health() for prefix, pipeline in named})
+
+    @property
+    def clock(self) -> Clock:
+        """That of the default pipeline."""
+        return self._default.clock
 
     @property
     def has_cache(self) -> bool:

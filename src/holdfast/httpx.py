@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
 
@@ -303,12 +304,13 @@ class _Metered(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
+class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
     """What the policies need of httpx's classes."""
 
     name = "httpx"
     grace = grace(httpx.__name__, httpx.__version__)
     cancellable = not leaks_when_cancelled(httpx.__name__, httpx.__version__)
+    error = httpx.HTTPError
     transport_error = httpx.TransportError
     timeout_error = httpx.TimeoutException
 
@@ -463,6 +465,38 @@ class HttpxFamily(_wire.Family[httpx.Request, httpx.Response]):
             attempt.read()  # no I/O: signatures cover `content`
         return attempt
 
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        content: Any = None,
+        fields: Mapping[str, Any] | None = None,
+        files: Any = None,
+        extensions: dict[str, Any],
+    ) -> httpx.Request:
+        return httpx.Request(
+            method, url, headers=list(headers), content=content, data=fields, files=files, extensions=extensions
+        )
+
+    def client(self, transport: _wire.Inner[httpx.Request, httpx.Response]) -> httpx.AsyncClient:
+        assert isinstance(transport, httpx.AsyncBaseTransport), "made by `transport`"
+        # Whoever calls next would send along what the server set for another: a service's calls share no cookies.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        return httpx.AsyncClient(transport=transport, timeout=None, cookies=no_cookies, trust_env=False)
+
+    def transport(self, inner: _wire.Inner[httpx.Request, httpx.Response] | None, bind: Any) -> ResilientTransport:
+        return ResilientTransport(bind, inner=inner)
+
+    def is_resilient(self, thing: object) -> bool:
+        if not isinstance(thing, httpx.AsyncClient):
+            return isinstance(thing, ResilientTransport)
+        parts: Any = thing  # as in `wrap`; where it is kept elsewhere, nothing is known of it
+        mounts: dict[Any, object] = getattr(parts, "_mounts", {})
+        transports = [getattr(parts, "_transport", None), *filter(None, mounts.values())]
+        return all(isinstance(transport, ResilientTransport) for transport in transports)
+
 
 FAMILY = HttpxFamily()
 """The one instance; policies compare by identity."""
@@ -512,7 +546,7 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         self.pipeline = Pipeline() if pipeline is None else pipeline
         self._inner = inner
         self._door = Door()
-        self._handle = self.pipeline.bind(inner.handle_async_request, FAMILY, self._door)
+        self._handle = self.pipeline.bind(_wire.around_attempts(inner.handle_async_request), FAMILY, self._door)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self._handle(request)

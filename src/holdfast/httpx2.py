@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
 
@@ -303,12 +304,13 @@ class _Metered(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
+class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
     """What the policies need of httpx2's classes."""
 
     name = "httpx2"
     grace = grace(httpx2.__name__, httpx2.__version__)
     cancellable = not leaks_when_cancelled(httpx2.__name__, httpx2.__version__)
+    error = httpx2.HTTPError
     transport_error = httpx2.TransportError
     timeout_error = httpx2.TimeoutException
 
@@ -463,6 +465,38 @@ class Httpx2Family(_wire.Family[httpx2.Request, httpx2.Response]):
             attempt.read()  # no I/O: signatures cover `content`
         return attempt
 
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        content: Any = None,
+        fields: Mapping[str, Any] | None = None,
+        files: Any = None,
+        extensions: dict[str, Any],
+    ) -> httpx2.Request:
+        return httpx2.Request(
+            method, url, headers=list(headers), content=content, data=fields, files=files, extensions=extensions
+        )
+
+    def client(self, transport: _wire.Inner[httpx2.Request, httpx2.Response]) -> httpx2.AsyncClient:
+        assert isinstance(transport, httpx2.AsyncBaseTransport), "made by `transport`"
+        # Whoever calls next would send along what the server set for another: a service's calls share no cookies.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        return httpx2.AsyncClient(transport=transport, timeout=None, cookies=no_cookies, trust_env=False)
+
+    def transport(self, inner: _wire.Inner[httpx2.Request, httpx2.Response] | None, bind: Any) -> ResilientTransport:
+        return ResilientTransport(bind, inner=inner)
+
+    def is_resilient(self, thing: object) -> bool:
+        if not isinstance(thing, httpx2.AsyncClient):
+            return isinstance(thing, ResilientTransport)
+        parts: Any = thing  # as in `wrap`; where it is kept elsewhere, nothing is known of it
+        mounts: dict[Any, object] = getattr(parts, "_mounts", {})
+        transports = [getattr(parts, "_transport", None), *filter(None, mounts.values())]
+        return all(isinstance(transport, ResilientTransport) for transport in transports)
+
 
 FAMILY = Httpx2Family()
 """The one instance; policies compare by identity."""
@@ -512,7 +546,7 @@ class ResilientTransport(httpx2.AsyncBaseTransport):
         self.pipeline = Pipeline() if pipeline is None else pipeline
         self._inner = inner
         self._door = Door()
-        self._handle = self.pipeline.bind(inner.handle_async_request, FAMILY, self._door)
+        self._handle = self.pipeline.bind(_wire.around_attempts(inner.handle_async_request), FAMILY, self._door)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         return await self._handle(request)

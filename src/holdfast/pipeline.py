@@ -163,6 +163,11 @@ class Pipeline:
         return Pipelines(by_prefix, default if default is not None else Pipeline())
 
     @property
+    def clock(self) -> Clock:
+        """What it takes its times from."""
+        return self._clock
+
+    @property
     def circuits(self) -> Circuits:
         """The circuits, to ``guard(key)``, or to ``force_open(key)``, ``force_closed(key)``, ``reset(key)`` by hand."""
         if self._layers.circuits is None:

@@ -55,7 +55,7 @@ def status_error(
     what = f"{request.method} {template or url}"
     message = (
         f"{operation or what}: {phrase_of(status)}"
-        + (f" ({what})" if operation else "")
+        + (f" ({what})" if operation and operation != what else "")
         + (f", request id {request_id}" if request_id else "")
     )
     error = kind.__new__(kind, message)

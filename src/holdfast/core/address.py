@@ -21,7 +21,7 @@ _URL: Final = re.compile(
     r"(?P<path>/[^?#\s\x00-\x20\x7f\\]*)?(?P<query>\?[^#\s\x00-\x20\x7f\\]*)?(?P<fragment>#.*)?",
     re.IGNORECASE,
 )
-_PORTS: Final = {"http": "80", "https": "443"}
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Address(Value):
@@ -70,5 +70,6 @@ def origin_text(url: str) -> str:
     found = _URL.fullmatch(url)
     if found is None:
         raise InvalidInput("this is no absolute http or https URL, or one that could be read in two ways")
-    scheme, host, port = found["scheme"].lower(), found["host"].lower(), found["port"]
-    return f"{scheme}://{host}" if port is None or port == _PORTS[scheme] else f"{scheme}://{host}:{int(port)}"
+    scheme, host = found["scheme"].lower(), found["host"].lower()
+    port = int(found["port"] or _PORTS[scheme])
+    return f"{scheme}://{host}" if port == _PORTS[scheme] else f"{scheme}://{host}:{port}"

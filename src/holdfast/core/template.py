@@ -53,18 +53,30 @@ class Template:
         for name, text in self._parts:
             if name not in values:
                 raise self._mismatch(values)
-            value = values[name]
-            segment = str(value) if type(value) is int else written(value, name)
-            if segment in ("", ".", ".."):
-                raise InvalidInput(f"{name} of {self.text} is {segment!r}: another path", argument=name)
-            path += encoded(segment, name) + text
+            path += _segment(values[name], name, self.text) + text
         return path
+
+    def check(self, values: Mapping[str, object]) -> None:
+        """As `fill`, for some of the values: raises for an unused name, and for a value that is no segment."""
+        for name, value in values.items():
+            if name not in self.names:
+                raise InvalidInput(f"{self.text} has no {name}", argument=name)
+            _segment(value, name, self.text)
 
     def _mismatch(self, values: Mapping[str, object]) -> InvalidInput:
         missing = [name for name in self.names if name not in values]
         unused = [name for name in values if name not in self.names]
         told = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("unused", unused)) if names]
         return InvalidInput(f"values for {self.text or 'the empty path'} do not fit ({'; '.join(told)})")
+
+
+def _segment(value: object, name: str, template: str) -> str:
+    if type(value) is int:
+        return str(value)
+    segment = written(value, name)
+    if segment in ("", ".", ".."):
+        raise InvalidInput(f"{name} of {template} is {segment!r}: that would make it another path", argument=name)
+    return encoded(segment, name)
 
 
 @lru_cache(4096)

@@ -1,0 +1,142 @@
+"""Who sends for a service? One HTTP client, of one family, on one event loop; its own, or one that it was lent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal
+
+from holdfast._waiting import running_loop
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import Closed, InvalidInput, WrongLoop
+
+if TYPE_CHECKING:
+    from holdfast._wire import ClientFamily, ClientLike, Inner
+    from holdfast.by_origin import Pipelines
+    from holdfast.pipeline import Pipeline
+
+__all__ = ["Backend", "FamilyName"]
+
+FamilyName = Literal["httpx", "httpx2"]
+
+
+class Backend:
+    """Makes the client when it is first needed, which is when the library is imported, and closes what it made.
+
+    Shared by a service and all that `Service.using` derives from it. It belongs to the event loop on which it was
+    first used: its connections do.
+    """
+
+    def __init__(
+        self,
+        family: FamilyName | None,
+        pipeline: Pipeline | Pipelines | None,
+        transport: Inner[Any, Any] | None,
+        client: ClientLike[Any, Any] | None,
+    ) -> None:
+        self.owned = client is None
+        if client is not None and (pipeline is not None or transport is not None):
+            given = "pipeline" if pipeline is not None else "transport"
+            raise InvalidInput(
+                f"{given}= and client= are one too many: a lent client brings its transport; put a pipeline around it"
+                " with wrap() of holdfast.httpx or holdfast.httpx2",
+                argument=given,
+            )
+        lent = client if client is not None else transport
+        found = None if lent is None else _family_of(lent)
+        if found is not None and family not in (None, found):
+            raise InvalidInput(f"family={family!r} does not fit: this is of {found}", argument="family")
+        if client is not None and found is None:
+            raise InvalidInput("client= takes an AsyncClient of httpx or httpx2", argument="client")
+        self.family_name: FamilyName = found or family or "httpx"
+        brought: Pipeline | Pipelines | None = getattr(transport, "pipeline", None)  # it is a ResilientTransport
+        if brought is not None and pipeline is not None:
+            raise InvalidInput("this transport has a pipeline already", argument="pipeline")
+        self.pipeline = pipeline if brought is None else brought
+        if self.pipeline is None and client is None:
+            from holdfast.pipeline import Pipeline
+
+            self.pipeline = Pipeline()
+        self.clock: Clock = SystemClock() if self.pipeline is None else self.pipeline.clock
+        self.resilient = True  # until a lent client shows that it is not
+        self._transport = transport
+        self._lent = client
+        self._client: ClientLike[Any, Any] | None = None
+        self._family: ClientFamily[Any, Any] | None = None
+        self._ours: Any = None  # the transport to be drained
+        self._loop: object = None
+        self._closed = False
+
+    @property
+    def family(self) -> ClientFamily[Any, Any]:
+        """The family's one object; imports the library."""
+        if self._family is None:
+            self._family = _import(self.family_name)
+        return self._family
+
+    @property
+    def client(self) -> ClientLike[Any, Any]:
+        """The client, made now if it is not there yet."""
+        return self._client if self._client is not None else self._open()
+
+    def enter(self, request: Any) -> ClientLike[Any, Any]:
+        """The client, for a call on the running loop. Raises `WrongLoop`, or `Closed` in the family's form."""
+        here = running_loop()
+        if self._loop is not here:
+            if self._loop is not None:
+                raise _wrong_loop(self._loop)
+            self._loop = here
+        client = self.client
+        if self._closed or client.is_closed:
+            raise self.family.refusal(Closed("the service is closed; no call may begin", policy="transport"), request)
+        return client
+
+    async def aclose(self, drain: float) -> None:
+        """Close what was made here; a lent client stays as it is."""
+        if not self.owned or self._closed:
+            return
+        self._closed = True
+        if self._client is not None:
+            if self._ours is not None:
+                await self._ours.aclose(drain)
+            await self._client.aclose()
+
+    def _open(self) -> ClientLike[Any, Any]:
+        family = self.family
+        if self._lent is not None:
+            client = self._lent
+            self.resilient = family.is_resilient(client)
+        else:
+            transport, own = self._transport, self._transport is not None and family.is_resilient(self._transport)
+            if transport is None or not own:
+                transport = family.transport(transport, self.pipeline)
+            self._ours = transport
+            client = family.client(transport)
+        self._client = client
+        return client
+
+
+def _import(name: FamilyName) -> ClientFamily[Any, Any]:
+    if name == "httpx":
+        from holdfast.httpx import FAMILY as family
+
+        return family
+    from holdfast.httpx2 import FAMILY as family2
+
+    return family2
+
+
+def _family_of(lent: object) -> FamilyName | None:
+    for base in type(lent).__mro__:
+        library = base.__module__.partition(".")[0]
+        if library in ("httpx", "httpx2"):
+            return "httpx" if library == "httpx" else "httpx2"
+    return None
+
+
+def _wrong_loop(first: object) -> WrongLoop:
+    over = isinstance(first, asyncio.AbstractEventLoop) and first.is_closed()
+    return WrongLoop(
+        "this service was first used on an event loop that is closed now"
+        if over
+        else "this service is in use on another event loop",
+    )

@@ -1,0 +1,301 @@
+"""What is a call that has not been made? A value: to be kept, changed into another, shown, and made again."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+
+import anyio
+
+from holdfast.call import OPTIONS, read_options
+from holdfast.client.channel import Auth, Channel, Reading, headers_of
+from holdfast.client.payload import UNSET, Unset
+from holdfast.client.plan import NOTHING, Plan, changed
+from holdfast.client.reply import Failed, Ok, Outcome, Reply
+from holdfast.core.query import Query, encode_query
+from holdfast.core.value import Value
+from holdfast.errors import DecodeError, Forbidden, HoldfastError, InvalidInput, StatusError, Unauthorized
+
+if TYPE_CHECKING:
+    from holdfast._wire import ReceivedLike, RequestLike
+    from holdfast.client.interceptors import Interceptor
+
+__all__ = ["Call"]
+
+U = TypeVar("U")
+T_co = TypeVar("T_co", covariant=True)
+Errors: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+CacheUse: TypeAlias = str | Mapping[str, float]
+
+_TELLING: Final = (Unauthorized, Forbidden, DecodeError)
+"""What says that somebody must look: hidden only by who names it, not by a class above it."""
+
+
+class Call(Generic[T_co]):
+    """One call of an API that has not been made yet. ``await`` makes it, each time anew, and gives its value.
+
+    It never changes: `using`, `map` and `or_else` give other calls. `value`, `reply` and `outcome` are coroutine
+    functions that make it, for ``create_task(call.value())`` or ``start_soon(call.reply)``; ``asyncio.gather`` and
+    ``wait_for`` take the call itself. Cancelled, it ends at once, and its connection is given back. A call that was
+    neither made, derived from nor shown is likely an ``await`` forgotten: it warns when it goes.
+
+    With ``idempotent="key"`` the key belongs to the call: made again after a failure, it is the same order to the
+    server, and not a second one.
+    """
+
+    __slots__ = ("__weakref__", "_channel", "_plan", "_reading", "_steps", "_used")
+
+    _channel: Channel
+    _plan: Plan
+    _reading: Reading
+    _steps: tuple[_Step, ...]
+    _used: bool
+
+    def __init__(self, channel: Channel, plan: Plan, reading: Reading, steps: tuple[_Step, ...] = ()) -> None:
+        put = object.__setattr__
+        put(self, "_used", False)
+        put(self, "_channel", channel)
+        put(self, "_plan", plan)
+        put(self, "_reading", reading)
+        put(self, "_steps", steps)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a call never changes; `using` makes another one (cannot assign to {name!r})")
+
+    def __repr__(self) -> str:
+        return f"<Call {self._plan.operation}: {self._plan.method} {self._plan.url or self._plan.path}>"
+
+    def __del__(self) -> None:
+        if not self._used and not sys.is_finalizing():
+            message = f"the call {self._plan.operation} was never made: is an await missing?"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    @property
+    def operation(self) -> str:
+        """The name of what is done, such as ``Users.get``: in events, rules, limits and errors."""
+        return self._plan.operation
+
+    @property
+    def method(self) -> str:
+        return self._plan.method
+
+    @property
+    def template(self) -> str | None:
+        """The path before values were filled in; None for a link."""
+        return self._plan.template
+
+    @property
+    def url(self) -> str:
+        """The whole URL, as it will be sent; secrets in its query are not masked."""
+        return self._plan.target(self._channel.address.url)
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self.value().__await__()
+
+    async def value(self) -> T_co:
+        """Make the call; its value.
+
+        Raises `StatusError` for a status of 300 and above, `DecodeError` for a body of another shape, and whatever
+        the pipeline and the HTTP library raise. All of them are the library's ``HTTPError`` too.
+        """
+        self._use()
+        value, _ = await self._ended(self._steps)
+        return value  # type: ignore[no-any-return]  # what the steps make of it is known to their types alone
+
+    async def reply(self) -> Reply[T_co]:
+        """Make the call; its value with what the response told. Raises as `value` does."""
+        self._use()
+        clock = self._channel.clock
+        started = clock.monotonic()
+        value, response = await self._ended(self._steps)
+        return Reply(
+            value,
+            response,
+            operation=self._plan.operation,
+            elapsed=clock.monotonic() - started,
+            wall=clock.wall(),
+        )
+
+    async def outcome(self) -> Outcome[T_co]:
+        """Make the call; its end as a value. What HTTP and holdfast raise is `Failed`.
+
+        So is what ``status_errors`` makes of an answer. A bug in code around the call, and a cancellation, are raised.
+        """
+        self._use()
+        try:
+            value, _ = await self._ended(self._steps)
+        except Exception as error:
+            told = isinstance(error, (HoldfastError, self._channel.backend.family.error))
+            if not told and not isinstance(error.__cause__, StatusError):
+                raise
+            return Failed(error)
+        return Ok(value)
+
+    def stream(self) -> AbstractAsyncContextManager[ReceivedLike]:
+        """The response as soon as its head is there: ``async with call.stream() as response``, then ``aiter_bytes()``.
+
+        Nothing of the body is read ahead or decoded. Leaving the block closes it. Raises `StatusError` as `value` does.
+        """
+        self._use()
+        if self._steps:
+            raise InvalidInput("a stream has no value: take it before map() and or_else()", argument="stream")
+        return self._streaming()
+
+    def map(self, function: Callable[[T_co], U]) -> Call[U]:
+        """A call whose value is ``function(value)``."""
+        return self._derived(steps=(*self._steps, _Mapped(function)))
+
+    def or_else(self, value: U, *, on: Errors) -> Call[T_co | U]:
+        """A call that has ``value`` where it would raise one of the errors ``on``; `Reply.source` is "fallback" then.
+
+        `Unauthorized`, `Forbidden` and `DecodeError` are hidden only where they are named themselves. Raises
+        ValueError for ``Exception``, which would hide bugs.
+        """
+        self._use()
+        kinds = on if isinstance(on, tuple) else (on,)
+        if any(issubclass(BaseException, kind) or issubclass(Exception, kind) for kind in kinds):
+            raise ValueError("or_else(on=) names the errors that it is for; Exception would hide bugs too")
+        return self._derived(steps=(*self._steps, _Instead(value, kinds)))
+
+    def using(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Query | None = None,
+        auth: Auth | Unset | None = UNSET,
+        deadline: float | None = None,
+        attempt_timeout: float | None = None,
+        attempts: int | None = None,
+        retry: Unset | None = UNSET,
+        cache: CacheUse | None = None,
+        identity: str | None = None,
+        key: str | None = None,
+        cost: float | None = None,
+        idempotent: bool | None = None,
+        idempotency_key: str | None = None,
+        around_call: Sequence[Interceptor] = (),
+        around_attempt: Sequence[Interceptor] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> Call[T_co]:
+        """The same call with some of it changed; what is not given stays.
+
+        ``headers`` and ``query`` go over those of the same name (None takes a parameter away). ``auth=None``: none.
+        ``deadline`` and ``attempt_timeout`` are in seconds. ``retry=None`` is one attempt. ``cache``: "refresh",
+        "bypass", "only" or ``{"ttl": seconds}``. The rest are the options of ``extensions["holdfast"]``, and
+        ``options`` has those without an argument of their own. ``around_call`` and ``around_attempt`` go inside the
+        service's. Raises `InvalidOption` and `InvalidInput` for values that cannot be.
+        """
+        self._use()
+        plan = self._plan
+        fields = {**headers_of(headers or {})}
+        if idempotency_key is not None:
+            fields |= headers_of({"Idempotency-Key": idempotency_key})
+        given: dict[str, Any] = {
+            "deadline": deadline,
+            "attempt_timeout": attempt_timeout,
+            "attempts": 1 if retry is None else attempts,
+            "cache": cache,
+            "identity": identity,
+            "key": key,
+            "cost": cost,
+            "idempotent": idempotent,
+        }
+        set_now = {**{name: value for name, value in given.items() if value is not None}, **(options or {})}
+        read_options({OPTIONS: set_now})  # raises here, and not when it is sent
+        if query is not None and plan.url is not None:
+            raise InvalidInput("a link is followed as it is; it takes no query=", argument="query")
+        return self._derived(
+            changed(
+                plan,
+                headers={**plan.headers, **fields},
+                query={**plan.query, **encode_query(query, self._channel.list_style)} if query else plan.query,
+                auth=plan.auth if isinstance(auth, Unset) else auth,
+                options={**plan.options, **set_now},
+                around_call=(*plan.around_call, *around_call),
+                around_attempt=(*plan.around_attempt, *around_attempt),
+            )
+        )
+
+    def following(self, link: str) -> Call[T_co]:
+        """The same call to another URL, such as a next page's: used character for character, no parameter merged in.
+
+        A relative one is resolved against this call's. It goes with the service's auth to the service's own origin,
+        without to one of ``allow_origins``; for any other `ForeignOrigin` is raised.
+        """
+        self._use()
+        url, _ = self._channel.address.reach(link, self.url)
+        return self._derived(changed(self._plan, url=url, query=NOTHING))
+
+    def request(self) -> RequestLike:
+        """The HTTP library's Request, made and not sent; auth adds to it when it is."""
+        self._use()
+        request: RequestLike = self._channel.request(self._plan, self._reading.accept)
+        return request
+
+    def as_curl(self) -> str:
+        """A command line for people, with secrets masked; nothing is sent, and no HTTP library imported."""
+        from holdfast.client.curl import curl
+
+        self._use()
+        return curl(self._channel, self._plan, self._reading.accept)
+
+    def _use(self) -> None:
+        object.__setattr__(self, "_used", True)
+
+    def _derived(self, plan: Plan | None = None, steps: tuple[_Step, ...] | None = None) -> Call[Any]:
+        self._use()
+        return Call(
+            self._channel, self._plan if plan is None else plan, self._reading, self._steps if steps is None else steps
+        )
+
+    async def _ended(self, steps: tuple[_Step, ...]) -> tuple[Any, ReceivedLike | None]:
+        if not steps:
+            response = await self._channel.send(self._plan, self._reading.accept)
+            return await self._channel.read(response, self._plan, self._reading), response
+        return await steps[-1].end(lambda: self._ended(steps[:-1]))
+
+    @asynccontextmanager
+    async def _streaming(self) -> AsyncGenerator[ReceivedLike]:
+        plan = changed(self._plan, options={"buffer_body": False, **self._plan.options})
+        response = await self._channel.send(plan)
+        try:
+            if response.status_code >= 300:
+                raise await self._channel.status_error(response, plan)
+            yield response
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+
+Ending: TypeAlias = Callable[[], Awaitable["tuple[Any, ReceivedLike | None]"]]
+
+
+class _Mapped(Value):
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function: Final = function
+
+    async def end(self, before: Ending) -> tuple[Any, ReceivedLike | None]:
+        value, response = await before()
+        return self.function(value), response
+
+
+class _Instead(Value):
+    def __init__(self, value: Any, on: tuple[type[Exception], ...]) -> None:
+        self.value: Final = value
+        self.on: Final = on
+
+    async def end(self, before: Ending) -> tuple[Any, ReceivedLike | None]:
+        try:
+            return await before()
+        except self.on as error:
+            if isinstance(error, _TELLING) and not any(
+                issubclass(kind, _TELLING) and isinstance(error, kind) for kind in self.on
+            ):
+                raise
+            return self.value, None
+
+
+_Step: TypeAlias = "_Mapped | _Instead"

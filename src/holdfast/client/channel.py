@@ -1,0 +1,323 @@
+"""How does a plan become a request, and a request an answer? What a service adds to each of its calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
+
+import anyio
+
+from holdfast._version import __version__
+from holdfast._wire import AROUND_ATTEMPT
+from holdfast.call import OPTIONS
+from holdfast.client.decode import UnknownFields, decoder_for
+from holdfast.client.failures import StatusErrors, status_error
+from holdfast.client.interceptors import Interceptor, Interceptors, around
+from holdfast.client.payload import UNSET, Unset
+from holdfast.client.plan import Plan
+from holdfast.core.value import Value
+from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from holdfast._wire import AuthLike, Credential, Handler, ReceivedLike
+    from holdfast.client.backend import Backend
+    from holdfast.clock import Clock
+    from holdfast.core.address import Address
+    from holdfast.core.query import ListStyle
+
+__all__ = ["Auth", "Channel", "Fields", "Reading", "headers_of"]
+
+Auth: TypeAlias = Union["AuthLike", "Credential", tuple[str, str]]
+"""An ``Auth`` of the family, a `Credential`, or a name and a password for Basic."""
+Fields: TypeAlias = dict[str, tuple[bytes, bytes]]
+"""Header fields by lower-case name."""
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 5.5
+_REDIRECTS: Final = 10
+_ERROR_BODY: Final = 64 * 1024
+"""Bytes of a failed answer's body that are read; the error keeps fewer."""
+_KEEP_METHOD: Final = frozenset({303, 307, 308})
+_PUBLIC: Final = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
+"""Fields that another origin may get too: they say nothing of who asks."""
+_CONTENT: Final = frozenset(
+    {"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "range"}
+)
+
+
+class Reading(Value):
+    """What is made of a body: ``into`` which type, and what is taken off around it first."""
+
+    def __init__(self, into: Any, unwrap: str | Unset | None = UNSET) -> None:
+        self.into: Final = into
+        self.unwrap: Final = unwrap
+
+    @property
+    def accept(self) -> bytes | None:
+        """The media type to ask for; None where the body is handed on as it is."""
+        as_it_is = self.into in (None, bytes, str) or getattr(self.into, "__name__", "") == "Response"
+        return None if as_it_is else b"application/json"
+
+
+class Channel:
+    """One service's address, defaults and interceptors, over a backend that it may share with others.
+
+    Calls hold it, so it is what a service's accessors, and the calls they made, have in common.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        address: Address,
+        *,
+        auth: Auth | None,
+        headers: Fields,
+        list_style: ListStyle,
+        unknown: UnknownFields,
+        unwrap: str | None,
+        status_errors: StatusErrors | None,
+        options: Mapping[str, Any],
+        around_call: Sequence[Interceptor] = (),
+        around_attempt: Sequence[Interceptor] = (),
+    ) -> None:
+        self.backend: Final = backend
+        self.address: Final = address
+        self.auth: Final = auth
+        self.headers: Final = headers
+        self.list_style: Final = list_style
+        self.unknown: Final = unknown
+        self.unwrap: Final = unwrap
+        self.status_errors: Final = status_errors
+        self.options: Final = options
+        self.around_call: Final = Interceptors(around_call)
+        self.around_attempt: Final = Interceptors(around_attempt)
+        self._defaults: Fields | None = None
+
+    @property
+    def clock(self) -> Clock:
+        """The pipeline's."""
+        return self.backend.clock
+
+    def derived(self, auth: Auth | Unset | None, headers: Fields, options: Mapping[str, Any]) -> Channel:
+        """One over the same backend, with some of it changed."""
+        return Channel(
+            self.backend,
+            self.address,
+            auth=self.auth if isinstance(auth, Unset) else auth,
+            headers={**self.headers, **headers},
+            list_style=self.list_style,
+            unknown=self.unknown,
+            unwrap=self.unwrap,
+            status_errors=self.status_errors,
+            options={**self.options, **options},
+            around_call=self.around_call,
+            around_attempt=self.around_attempt,
+        )
+
+    def request(self, plan: Plan, accept: bytes | None) -> Any:
+        """The family's request, with no I/O: as it will be handed to the client, but for what auth adds to it."""
+        family, foreign = self.backend.family, False
+        if plan.url is None:
+            url = self._merged(plan.target(self.address.url))
+        else:
+            url, foreign = self.address.reach(plan.url)
+        fields = self._fields(foreign)
+        payload = plan.payload
+        if accept is not None and "accept" not in self.headers:
+            fields["accept"] = (b"accept", accept)
+        content: Any = None
+        if payload is not None:
+            if payload.type is not None:
+                fields["content-type"] = (b"content-type", payload.type.encode())
+            content = payload.content() if callable(payload.content) else payload.content
+        fields.update(plan.headers)
+        credential = None if foreign else _credential(self.auth_of(plan))
+        extensions = self._extensions(plan, credential)
+        request = family.request(
+            plan.method,
+            url,
+            list(fields.values()),
+            content=content,
+            fields=None if payload is None else payload.fields,
+            files=None if payload is None else payload.files,
+            extensions=extensions,
+        )
+        if not self.backend.owned:
+            self.backend.client.cookies.set_cookie_header(request)
+        return request
+
+    async def send(self, plan: Plan, accept: bytes | None = None) -> ReceivedLike:
+        """The answer, its body unread, whatever its status; redirects within the allowed origins are followed."""
+        request = self.request(plan, accept)
+        client = self.backend.enter(request)
+        if not self.backend.resilient:
+            self._refuse_what_a_plain_client_ignores(plan)
+        foreign = plan.url is not None and self.address.reach(plan.url)[1]
+        auth = None if foreign else self.auth_of(plan)
+        settings: dict[str, Any] = {"stream": True, "follow_redirects": False}
+        if foreign or self.backend.owned or auth is not None or not isinstance(plan.auth, Unset):
+            settings["auth"] = None if _credential(auth) is not None else auth  # else a lent client's own
+
+        async def dispatch(request: Any) -> Any:
+            return await self._follow(request, await client.send(request, **settings), settings)
+
+        handle: Handler[Any, Any] = dispatch
+        if self.around_call or plan.around_call:
+            handle = around((*self.around_call, *plan.around_call), dispatch)
+        return cast("ReceivedLike", await handle(request))  # the response of one of two libraries
+
+    async def read(self, response: ReceivedLike, plan: Plan, reading: Reading) -> Any:
+        """The value of an answer, which is read to its end or closed. Raises `StatusError` and `DecodeError`."""
+        try:
+            if response.status_code >= 300:
+                raise await self.status_error(response, plan)
+            body = await response.aread()
+        except BaseException:
+            with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
+                await response.aclose()
+            raise
+        unwrap = self.unwrap if isinstance(reading.unwrap, Unset) else reading.unwrap
+        decoder = decoder_for(reading.into, unknown=self.unknown, unwrap=unwrap)
+        if decoder.passes_response:
+            return response
+        try:
+            return decoder.decode(
+                body,
+                response.headers.get("content-type"),
+                operation=plan.operation,
+                status_code=response.status_code,
+            )
+        except DecodeError as error:
+            vars(error)[OPTIONS] = response.extensions.get(OPTIONS)
+            raise self.backend.family.refusal(error, response.request) from error.__cause__
+
+    async def status_error(self, response: ReceivedLike, plan: Plan) -> Exception:
+        """What to raise for an answer that means failure; of its body only the beginning is read."""
+        body = b""
+        try:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) >= _ERROR_BODY:
+                    break
+        except self.backend.family.transport_error:
+            pass  # the status stands, whatever became of the body
+        return status_error(
+            self.backend.family,
+            response.request,
+            response,
+            body,
+            wall=self.clock.wall(),
+            operation=plan.operation,
+            template=plan.template,
+            kinds=self.status_errors,
+        )
+
+    async def _follow(self, request: Any, response: Any, settings: dict[str, Any]) -> Any:
+        """Take redirects within the allowed origins, and none that turns a request into another one."""
+        earlier: list[Any] = []
+        while (following := response.next_request) is not None and len(earlier) < _REDIRECTS:
+            if following.method != request.method and response.status_code not in _KEEP_METHOD:
+                break
+            try:
+                _, foreign = self.address.reach(str(following.url))
+            except (ForeignOrigin, InvalidInput) as error:
+                await response.aclose()
+                raise self.backend.family.refusal(error, request) from None
+            await response.aclose()
+            earlier = [*earlier, *response.history, response]
+            if foreign:
+                settings = {**settings, "auth": None}
+                _strip(following)
+            request, response = following, await self.backend.client.send(following, **settings)
+        if earlier:
+            response.history = [*earlier, *response.history]
+        return response
+
+    def _fields(self, foreign: bool) -> Fields:
+        """The client's own fields and the service's. Another origin gets those that say nothing of who asks."""
+        if self._defaults is not None:
+            defaults = self._defaults
+        else:
+            # Repeated fields of a client are one line each, and lists of several lines are rare there: the last counts.
+            named = {name.lower().decode("latin-1"): (name, value) for name, value in self.backend.client.headers.raw}
+            if self.backend.owned:
+                agent = f"holdfast/{__version__} {named['user-agent'][1].decode('latin-1')}"
+                named["user-agent"] = (b"user-agent", agent.encode("latin-1"))
+            defaults = {**named, **self.headers}
+            if self.backend.owned:  # nobody else can change it
+                self._defaults = defaults
+        return {name: field for name, field in defaults.items() if name in _PUBLIC} if foreign else {**defaults}
+
+    def _merged(self, url: str) -> str:
+        """With the parameters of a lent client behind it, as they are in the requests that it makes itself."""
+        parameters = "" if self.backend.owned else str(self.backend.client.params)
+        return f"{url}{'&' if '?' in url else '?'}{parameters}" if parameters else url
+
+    def auth_of(self, plan: Plan) -> Auth | None:
+        """What proves who makes this call."""
+        return self.auth if isinstance(plan.auth, Unset) else plan.auth
+
+    def _extensions(self, plan: Plan, credential: Credential | None) -> dict[str, Any]:
+        options = {"operation": plan.operation, **self.options, **plan.options}
+        if plan.template:
+            options["template"] = plan.template
+        extensions: dict[str, Any] = {OPTIONS: options}
+        if credential is not None:
+            options.setdefault("identity", credential.identity)
+        if credential is not None or self.around_attempt or plan.around_attempt:
+            extensions[AROUND_ATTEMPT] = self._around_attempt((*self.around_attempt, *plan.around_attempt), credential)
+        return extensions
+
+    def _around_attempt(self, interceptors: tuple[Interceptor, ...], credential: Credential | None) -> Interceptor:
+        family = self.backend.family
+
+        async def attempt(request: Any, send: Handler[Any, Any]) -> Any:
+            own = family.fresh_attempt(request)  # what is changed there is gone with the attempt
+            del own.extensions[AROUND_ATTEMPT]
+
+            async def signed(request: Any) -> Any:
+                if credential is not None:
+                    await credential.sign(request)
+                return await send(request)
+
+            return await around(interceptors, signed)(own)
+
+        return attempt
+
+    def _refuse_what_a_plain_client_ignores(self, plan: Plan) -> None:
+        given = [*self.options, *plan.options]
+        if self.around_attempt or plan.around_attempt:
+            given.append("around_attempt")
+        if _credential(self.auth_of(plan)) is not None:
+            given.append("a Credential as auth")
+        if given:
+            raise Unsupported(
+                f"{given[0]} needs holdfast's transport, and the lent client has another one; wrap() the client first"
+            )
+
+
+def headers_of(headers: Mapping[str, str]) -> Fields:
+    """Header fields by name. Raises `InvalidInput`, which names the field, for what would not be one field."""
+    fields: Fields = {}
+    for name, value in headers.items():
+        if _NAME.fullmatch(name) is None:
+            raise InvalidInput(f"{name!r} is no name of a header field", argument="headers")
+        if not isinstance(cast("object", value), str) or _VALUE.fullmatch(value) is None:
+            raise InvalidInput(f"the value of the header field {name} is no line of text", argument=name)
+        try:
+            fields[name.lower()] = (name.encode(), value.encode("latin-1"))
+        except UnicodeEncodeError:
+            fields[name.lower()] = (name.encode(), value.encode())  # obs-text: bytes that most servers take for UTF-8
+    return fields
+
+
+def _credential(auth: Auth | None) -> Credential | None:
+    return None if auth is None or isinstance(auth, tuple) or not hasattr(auth, "sign") else cast("Credential", auth)
+
+
+def _strip(request: Any) -> None:
+    """Leave nothing on a request to another origin that says who asks."""
+    for name in [name for name in request.headers if name not in _PUBLIC and name not in _CONTENT]:
+        del request.headers[name]
+    request.extensions = {name: value for name, value in request.extensions.items() if name != AROUND_ATTEMPT}

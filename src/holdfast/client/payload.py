@@ -1,0 +1,102 @@
+"""What does a request carry? Made when the call is made, so that what happens to a value later changes nothing."""
+
+from __future__ import annotations
+
+import json as standard_json
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+from holdfast.core.query import ListStyle, Query, encode_query
+from holdfast.core.scalar import written
+from holdfast.core.value import Value
+from holdfast.errors import InvalidInput
+
+__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of"]
+
+Content: TypeAlias = "bytes | str | AsyncIterable[bytes] | Iterable[bytes] | Callable[[], AsyncIterable[bytes]]"
+"""A function makes the body anew for each send; an iterator serves one, and no second attempt."""
+
+
+class Unset:
+    """The type of `UNSET`."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+"""Not given, where None has a meaning of its own."""
+
+
+class Payload(Value):
+    """A body: ``content`` with its ``type``, or what the HTTP library makes a multipart body of."""
+
+    def __init__(
+        self, content: Content | None, type: str | None, files: Any = None, fields: Mapping[str, Any] | None = None
+    ) -> None:
+        self.content: Final = content
+        self.type: Final = type
+        self.files: Final = files
+        self.fields: Final = fields
+
+
+def payload_of(json: Any, content: Content | None, form: Query | None, files: Any, style: ListStyle) -> Payload | None:
+    """The one body that was given, or None. Raises `InvalidInput` for two of them, and for what JSON cannot say."""
+    given = [
+        name
+        for name, there in (
+            ("json", json is not UNSET),
+            ("content", content is not None),
+            ("form", form is not None and files is None),
+            ("files", files is not None),
+        )
+        if there
+    ]
+    if len(given) > 1:
+        raise InvalidInput(f"a request has one body, got {' and '.join(given)}", argument=given[1])
+    if json is not UNSET:
+        return Payload(json_bytes(json), "application/json")
+    if files is not None:
+        fields = {name: value for name, value in (form or {}).items() if value is not None}
+        return Payload(None, None, files, {name: _field(name, value) for name, value in fields.items()})
+    if form is not None:
+        pairs = [pair for pair in encode_query(form, style).values() if pair]
+        return Payload("&".join(pairs).encode(), "application/x-www-form-urlencoded")
+    if content is None:
+        return None
+    return Payload(content, "text/plain; charset=utf-8" if isinstance(content, str) else None)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Compact JSON in UTF-8. Raises `InvalidInput` for NaN, for cycles, and for objects of unknown classes."""
+    try:
+        text = standard_json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"this value is no JSON: {type(error).__name__}", argument="json") from error
+
+
+def _plain(value: Any) -> Any:
+    """What stands for an object in JSON: a model's own dump, a record's fields, a value's spelling."""
+    kind: Any = cast("object", type(value))  # asked for marks of libraries that are not imported here
+    if hasattr(kind, "model_dump"):  # pydantic
+        return value.model_dump(mode="json", by_alias=True)
+    if hasattr(kind, "__struct_fields__"):
+        import msgspec
+
+        return msgspec.to_builtins(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in kind.__dataclass_fields__}
+    if hasattr(kind, "__attrs_attrs__"):
+        return {each.name: getattr(value, each.name) for each in kind.__attrs_attrs__}
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, Any]", value))
+    if isinstance(value, (set, frozenset)):
+        return list(cast("Iterable[Any]", value))
+    return written(value, "a member")
+
+
+def _field(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [written(item, name) for item in cast("Iterable[Any]", value)]
+    return written(value, name)
