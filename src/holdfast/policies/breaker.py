@@ -155,7 +155,7 @@ class Circuits:
         except BaseException as error:
             layer.failed(circuit, permit, call, error, begun)
             raise
-        layer.answered(circuit, permit, call, Result(None), True, begun)
+        layer.answered(circuit, permit, call, Result(None), None, begun)
 
     def force_open(self, key: str) -> None:
         """Refuse all calls of ``key`` until `reset`."""
