@@ -121,14 +121,19 @@ class AuthLike(Protocol):
 
 
 class Credential(Protocol):
-    """What proves who calls, put onto each attempt as it goes out, and only towards the service's own origin."""
+    """What proves who calls, put onto each attempt as it goes out, and only towards the service's own origin.
+
+    Those of `holdfast.auth` have two methods more, which are used where they are there: ``for_origin(origin)`` gives
+    the credential bound to a service's origin, and ``await rejected(proof, challenge)`` says whether an attempt that
+    was answered with 401 is worth one more, ``proof`` being what `sign` returned for it.
+    """
 
     @property
     def identity(self) -> str:
         """Whose answers these are, for a private cache. It is not the secret, and says nothing of it."""
         ...
 
-    async def sign(self, request: RequestLike) -> None:
+    async def sign(self, request: Any) -> object:
         """Put it onto this attempt, whose headers are its own. What it raises ends the call, and nothing is sent."""
         ...
 

@@ -9,8 +9,18 @@ import pytest
 
 import holdfast
 from holdfast import Cache, Pipeline
+from holdfast.auth import Bearer
 from holdfast.client import Resource, Service, accessor
-from holdfast.errors import Closed, ForeignOrigin, InvalidInput, NotFound, StatusError, Unsupported, WrongLoop
+from holdfast.errors import (
+    Closed,
+    ForeignOrigin,
+    InvalidInput,
+    NotFound,
+    StatusError,
+    Unauthorized,
+    Unsupported,
+    WrongLoop,
+)
 from holdfast.testing.scripted import Hangs, Reply
 from tests.client.api import ADA, BASE, Shop, User, document, stage
 from tests.support import FamilyModules
@@ -413,3 +423,60 @@ async def test_a_deadline_covers_the_whole_call(family: FamilyModules) -> None:
         with pytest.raises(holdfast.DeadlineExceeded):
             await s.shop.users.get(1)
         assert s.clock.monotonic() == pytest.approx(2.0, abs=0.3)
+
+
+async def test_a_token_that_is_turned_down_is_replaced_once(family: FamilyModules) -> None:
+    class Renewed:
+        identity = "ada"
+
+        def __init__(self) -> None:
+            self.number = 1
+            self.told: list[tuple[object, str | None]] = []
+
+        async def sign(self, request: Any) -> object:
+            request.headers["Authorization"] = f"Bearer {self.number}"
+            return self.number
+
+        async def rejected(self, proof: object, challenge: str | None) -> bool:
+            self.told.append((proof, challenge))
+            self.number += 1
+            return self.number < 4
+
+    def answer(number: int, request: Any) -> Reply:
+        good = request.headers["authorization"] == "Bearer 2"
+        return ADA if good else Reply(401, headers={"www-authenticate": "Bearer"})
+
+    token = Renewed()
+    async with stage(family, answer, auth=token) as s:
+        assert await s.shop.users.get(1) == User(1, "Ada")
+        assert token.told == [(1, "Bearer")]
+        token.number = 3
+        with pytest.raises(Unauthorized):
+            await s.shop.users.get(1)
+        assert len(s.urls) == 3
+
+
+async def test_a_credential_of_ours_is_bound_to_the_services_origin(family: FamilyModules) -> None:
+    async with stage(family, base_url="https://api.test/v1", auth=Bearer("hunter2")) as s:
+        await s.shop.users.get(1)
+        assert s.last.headers["authorization"] == "Bearer hunter2"
+        assert "hunter2" not in s.shop.users.get(1).as_curl()
+        with pytest.raises(InvalidInput):
+            _ = s.shop.users.get(1).using(auth=Bearer("x", origins="https://other.test"))
+    with pytest.raises(InvalidInput):
+        Shop("https://api.test", auth=Bearer("x", origins="https://other.test"))
+
+
+async def test_arguments_are_checked_where_that_is_asked_for(family: FamilyModules) -> None:
+    wrong: Any = None
+    async with stage(family, validate="strict") as s:
+        with pytest.raises(InvalidInput) as refused:
+            _ = s.shop.users.get(wrong)
+        assert refused.value.argument == "id"
+        with pytest.raises(InvalidInput):
+            s.shop.orgs(wrong)
+        call = s.shop.users.get(1)
+        assert call.operation == "Users.get"
+        assert await call == User(1, "Ada")
+        assert s.shop.users is s.shop.users
+        assert isinstance(s.shop, Shop)

@@ -212,7 +212,7 @@ class Call(Generic[T_co]):
                 plan,
                 headers={**plan.headers, **fields},
                 query={**plan.query, **encode_query(query, self._channel.list_style)} if query else plan.query,
-                auth=plan.auth if isinstance(auth, Unset) else auth,
+                auth=plan.auth if isinstance(auth, Unset) else self._channel.bound(auth),
                 options={**plan.options, **set_now},
                 around_call=(*plan.around_call, *around_call),
                 around_attempt=(*plan.around_attempt, *around_attempt),

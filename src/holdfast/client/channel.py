@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 
 import anyio
@@ -22,6 +22,7 @@ from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, Unsupporte
 if TYPE_CHECKING:
     from holdfast._wire import AuthLike, Credential, Handler, ReceivedLike
     from holdfast.client.backend import Backend
+    from holdfast.client.inputs import Validate
     from holdfast.clock import Clock
     from holdfast.core.address import Address
     from holdfast.core.query import ListStyle
@@ -74,6 +75,7 @@ class Channel:
         auth: Auth | None,
         headers: Fields,
         list_style: ListStyle,
+        validate: Validate,
         unknown: UnknownFields,
         unwrap: str | None,
         status_errors: StatusErrors | None,
@@ -83,9 +85,10 @@ class Channel:
     ) -> None:
         self.backend: Final = backend
         self.address: Final = address
-        self.auth: Final = auth
+        self.auth: Final = self.bound(auth)
         self.headers: Final = headers
         self.list_style: Final = list_style
+        self.validate: Final = validate
         self.unknown: Final = unknown
         self.unwrap: Final = unwrap
         self.status_errors: Final = status_errors
@@ -107,6 +110,7 @@ class Channel:
             auth=self.auth if isinstance(auth, Unset) else auth,
             headers={**self.headers, **headers},
             list_style=self.list_style,
+            validate=self.validate,
             unknown=self.unknown,
             unwrap=self.unwrap,
             status_errors=self.status_errors,
@@ -174,8 +178,7 @@ class Channel:
                 raise await self.status_error(response, plan)
             body = await response.aread()
         except BaseException:
-            with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
-                await response.aclose()
+            await _close(response)
             raise
         unwrap = self.unwrap if isinstance(reading.unwrap, Unset) else reading.unwrap
         decoder = decoder_for(reading.into, unknown=self.unknown, unwrap=unwrap)
@@ -254,6 +257,11 @@ class Channel:
         parameters = "" if self.backend.owned else str(self.backend.client.params)
         return f"{url}{'&' if '?' in url else '?'}{parameters}" if parameters else url
 
+    def bound(self, auth: Auth | None) -> Auth | None:
+        """A credential of `holdfast.auth` for this service's origin. Raises `InvalidInput` if it is for another."""
+        for_origin: Callable[[str], Auth] | None = getattr(auth, "for_origin", None)
+        return auth if for_origin is None else for_origin(self.address.origin)
+
     def auth_of(self, plan: Plan) -> Auth | None:
         """What proves who makes this call."""
         return self.auth if isinstance(plan.auth, Unset) else plan.auth
@@ -275,13 +283,30 @@ class Channel:
         async def attempt(request: Any, send: Handler[Any, Any]) -> Any:
             own = family.fresh_attempt(request)  # what is changed there is gone with the attempt
             del own.extensions[AROUND_ATTEMPT]
+            inner = send if credential is None else signed(send, credential)
+            return await around(interceptors, inner)(own)
 
-            async def signed(request: Any) -> Any:
-                if credential is not None:
-                    await credential.sign(request)
-                return await send(request)
+        def signed(send: Handler[Any, Any], credential: Credential) -> Handler[Any, Any]:
+            rejected: Callable[[object, str | None], Awaitable[bool]] | None = getattr(credential, "rejected", None)
 
-            return await around(interceptors, signed)(own)
+            async def sign_and_send(request: Any) -> Any:
+                again = family.fresh_attempt(request) if rejected is not None and family.replayable(request) else None
+                proof = await credential.sign(request)
+                response = await send(request)
+                if response.status_code != 401 or again is None or rejected is None:
+                    return response
+                try:
+                    worth_it = await rejected(proof, response.headers.get("www-authenticate"))
+                except BaseException:
+                    await _close(response)
+                    raise
+                if not worth_it:
+                    return response
+                await _close(response)
+                await credential.sign(again)
+                return await send(again)
+
+            return sign_and_send
 
         return attempt
 
@@ -310,6 +335,11 @@ def headers_of(headers: Mapping[str, str]) -> Fields:
         except UnicodeEncodeError:
             fields[name.lower()] = (name.encode(), value.encode())  # obs-text: bytes that most servers take for UTF-8
     return fields
+
+
+async def _close(response: Any) -> None:
+    with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
+        await response.aclose()
 
 
 def _credential(auth: Auth | None) -> Credential | None:

@@ -85,6 +85,6 @@ class accessor(Generic[A]):
     def __get__(self, instance: Verbs | None, owner: type) -> Self | A:
         if instance is None:
             return self
-        made = instance._below(self._resource)  # pyright: ignore[reportPrivateUsage]
+        made = instance._below(self._resource, Resource)  # pyright: ignore[reportPrivateUsage]
         vars(instance)[self._name] = made  # found before this descriptor from now on
         return made

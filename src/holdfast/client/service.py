@@ -16,6 +16,7 @@ from holdfast.client.resource import Resource
 from holdfast.client.verbs import Verbs
 from holdfast.core.address import address_of
 from holdfast.core.query import ListStyle
+from holdfast.errors import InvalidInput
 
 if TYPE_CHECKING:
     from typing import Self
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast._wire import ClientLike, Inner
     from holdfast.by_origin import Pipelines
     from holdfast.client.decode import UnknownFields
+    from holdfast.client.inputs import Validate
     from holdfast.client.interceptors import Interceptors
     from holdfast.pipeline import Pipeline
 
@@ -40,10 +42,11 @@ class Service(Verbs):
 
     ``default_headers`` go with each call. ``user_agent`` stands in place of ours. ``allow_origins``: URLs of other
     origins that links and redirects may lead to; they get neither auth nor default headers. ``lists``: how lists
-    stand in a query, "repeat" (``a=1&a=2``), "comma" or "brackets". ``unknown``: "ignore" or "error", for members of a
-    body that its type does not have. ``unwrap``: where values are in each body, such as "data". ``status_errors``:
-    what to raise for a status, in place of the tree's class. ``deadline``: seconds for each call, in place of the
-    pipeline's.
+    stand in a query, "repeat" (``a=1&a=2``), "comma" or "brackets". ``validate="strict"``: arguments of methods are
+    checked against their signatures, for callers that no type checker saw. ``unknown``: "ignore" or "error", for
+    members of a body that its type does not have. ``unwrap``: where values are in each body, such as "data".
+    ``status_errors``: what to raise for a status, in place of the tree's class. ``deadline``: seconds for each call,
+    in place of the pipeline's.
 
     The client is made with the first call, and belongs to that event loop (`WrongLoop` on another). ``async with``
     closes it. A client of ours keeps no cookies. Two services share nothing but a pipeline or a client given to both.
@@ -76,11 +79,18 @@ class Service(Verbs):
         user_agent: str | None = None,
         allow_origins: Iterable[str] = (),
         lists: ListStyle = "repeat",
+        validate: Validate = "off",
         unknown: UnknownFields = "ignore",
         unwrap: str | None = None,
         status_errors: StatusErrors | None = None,
         deadline: float | None = None,
     ) -> None:
+        if validate == "strict":
+            from holdfast.client.inputs import checked
+
+            self.__class__ = checked(type(self), Service)
+        elif validate != "off":
+            raise InvalidInput(f'validate is "strict" or "off", got {validate!r}', argument="validate")
         agent = {} if user_agent is None else {"User-Agent": user_agent}
         options = NOTHING if deadline is None else {"deadline": deadline}
         read_options({OPTIONS: options})
@@ -92,6 +102,7 @@ class Service(Verbs):
             auth=auth,
             headers=headers_of({**agent, **(default_headers or {})}),
             list_style=lists,
+            validate=validate,
             unknown=unknown,
             unwrap=unwrap,
             status_errors=status_errors,

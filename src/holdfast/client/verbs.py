@@ -216,9 +216,14 @@ class Verbs:
         super().__init_subclass__(**settings)
         cls._operations = {}
 
-    def _below(self, resource: Callable[[Channel, str, Mapping[str, Any]], A]) -> A:
-        """A resource under this one's path."""
-        return resource(self._channel, self._prefix, self._values)
+    def _below(self, resource: type[A], base: type) -> A:
+        """A resource under this one's path; ``base`` is the class of all of them."""
+        if self._channel.validate == "strict":
+            from holdfast.client.inputs import checked
+
+            resource = checked(resource, base)
+        make: Callable[[Channel, str, Mapping[str, Any]], A] = resource
+        return make(self._channel, self._prefix, self._values)
 
     def _call(
         self,
