@@ -15,6 +15,7 @@ from holdfast.core.retry import Retry, Verdict, judge
 
 PAGES: Final = Path(__file__).parents[1] / "docs" / "policies"
 SETTINGS: Final = {
+    "../health": "Notify",
     "breaker": "CircuitBreaker",
     "budget": "RetryBudget",
     "retry": "Retry",

@@ -88,6 +88,16 @@ def test_all_down_is_down_and_some_down_is_limited(
     assert (health.status, health.code, health.since) == (status, code, since)
 
 
+def test_what_is_known_to_last_longest_is_told_of_several() -> None:
+    origins: dict[str, Any] = {
+        "a": {"circuit": CLOSED, "rate_limit": BLOCKED},
+        "b": {"circuit": RAMPING},
+        "c": {"circuit": {**RAMPING, "for": 5.0}},
+    }
+    health = judge(snapshot(**origins), NOW)
+    assert (health.status, health.code, health.since) == ("limited", "circuit_ramping", 934.0)
+
+
 def test_keys_of_limits_alone_do_not_hide_that_every_circuit_is_open() -> None:
     origins: dict[str, Any] = {"api": {"circuit": OPEN}, "api tenant": {"rate_limit": ROOM}, "*": {"concurrency": BUSY}}
     assert judge(snapshot(**origins), NOW).status == "down"

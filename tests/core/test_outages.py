@@ -32,6 +32,7 @@ def told(steps: list[tuple[float, str]], *, after: float = 60.0, every: float = 
         ([(0, "o"), (5, "o"), (40, "o"), (60, ".")], [("outage", 60, 0)]),  # opened again is the same outage
         ([(0, "o"), (300, "c")], [("outage", 300, 0), ("recovery", 300, 0)]),  # nothing happened in between
         ([(0, "c"), (9, "c")], []),
+        ([(0, "o"), (60, "."), (4000, "."), (8000, "."), (9000, "c")], [("outage", 60, 0), ("recovery", 9000, 0)]),
         # Flapping: the second and the third are too soon after the first was told.
         (
             [(0, "o"), (60, "."), (70, "c"), (80, "o"), (200, "c"), (300, "o"), (900, "c"), (4000, "o"), (4060, ".")],
@@ -67,13 +68,10 @@ def test_keys_are_told_apart() -> None:
     outages = Outages(after=10.0, every=3600.0)
     outages.began("a", "circuit", "circuit_open", 0.0)
     outages.began("b", "circuit", "circuit_open", 5.0)
-    assert [[alert.key for alert in outages.due(now)] for now in (9.0, 10.0, 14.0, 15.0, 16.0)] == [
-        [],
-        ["a"],
-        [],
-        ["b"],
-        [],
-    ]
+    times = (9.0, 10.0, 14.0, 15.0, 16.0)
+    assert [[alert.key for alert in outages.due(now)] for now in times] == [[], ["a"], [], ["b"], []]
+    outages.began("c", "circuit", "circuit_open", 9000.0)
+    assert [alert.key for alert in outages.due(9010.0)] == ["c"]  # the others last still, and are told no more
 
 
 def test_what_is_remembered_of_many_keys_is_forgotten_in_time() -> None:

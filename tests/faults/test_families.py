@@ -372,6 +372,7 @@ KINDS: list[Callable[[], errors.HoldfastError]] = [
     lambda: errors.Refused("m", policy="p", key="k", retry_after=1.0),
     lambda: errors.CircuitOpen("m", key="k", retry_after=1.0, opened_at=2.0),
     lambda: errors.RateLimited("m", policy="rate_limit", key="k", retry_after=1.0),
+    lambda: errors.Throttled("m", policy="throttle", key="k"),
     lambda: errors.ConcurrencyFull("m", policy="concurrency", key="k"),
     lambda: errors.DeadlineExceeded("m", key="k", deadline=1.0),
     lambda: errors.Closed("m", policy="transport"),

@@ -199,6 +199,22 @@ def test_where_no_loop_runs_an_alert_waits() -> None:
     assert inbox.kinds == ["outage"]
 
 
+def test_one_that_cannot_be_delivered_does_not_take_the_next_with_it() -> None:
+    told = list[str]()
+
+    async def moody(alert: Alert) -> None:
+        told.append(alert.key)
+        if alert.key == "a":
+            raise OSError("no network")
+
+    notify = Notify(moody, after=0.0)
+    for key in ("a", "b"):
+        notify(CircuitOpened(at=5.0, key=key, open_for=5.0, reason="rate"))
+    notify.check(6.0)
+    anyio.run(notify.aclose)
+    assert told == ["a", "b"]
+
+
 @pytest.mark.parametrize("wrong", [{"after": -1.0}, {"every": float("nan")}, {"every": float("inf")}])
 def test_times_that_cannot_be_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
