@@ -171,6 +171,30 @@ async def test_calls_that_only_ever_change_something_come_back_too(family: Famil
         ]
 
 
+async def test_what_is_not_http_goes_offline_too() -> None:
+    clock = VirtualClock(jump=True)
+    pipeline = Pipeline(clock=clock, **PATIENT)
+    up = False
+
+    async def ask() -> str:
+        if not up:
+            raise ConnectionError
+        return "answer"
+
+    async def call() -> str:
+        await clock.sleep(1)
+        try:
+            return await pipeline.call(ask, key="database", idempotent=True)
+        except (ConnectionError, Offline) as error:
+            return type(error).__name__
+
+    assert [await call() for _ in range(33)] == [*["ConnectionError"] * 31, *["Offline"] * 2]
+    assert pipeline.is_offline("database")
+    up = True
+    assert [await call() for _ in range(9)] == [*["Offline"] * 7, *["answer"] * 2]
+    assert not pipeline.is_offline("database")
+
+
 async def test_a_hit_of_the_cache_says_nothing(family: FamilyModules) -> None:
     script: list[Step] = [answer(Cache_Control="max-age=1000"), *[Fails("ConnectError")] * 31]
     async with stage(family, script, **PATIENT, cache=Cache()) as on:

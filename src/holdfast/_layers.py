@@ -99,9 +99,10 @@ class Layers:
         self.limiter = _limiter(policies, clock, emitter)
         refusals = None if emitter is None else _refusal_telemetry(emitter)
         attempts = _attempts(policies, clock, emitter)
+        watch = None if self.switch is None else self.switch.watch
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
-            None if self.switch is None else self.switch.watch,
+            watch,
             None if policies["idempotency"] is None else _idempotency(policies["idempotency"]),
             self.hedging or self.retries,
             refusals,
@@ -114,7 +115,7 @@ class Layers:
         )
         # For what is not HTTP (`_calls`): those that need neither methods, header fields nor bodies.
         self.for_calls: tuple[Middleware, ...] = _present(
-            self.retries, refusals, self.throttling, self.circuits, self.concurrency, self.limiter, attempts
+            watch, self.retries, refusals, self.throttling, self.circuits, self.concurrency, self.limiter, attempts
         )
 
     def offline_switch(self, mode: OfflineMode | None, clock: Clock) -> Switch:

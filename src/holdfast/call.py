@@ -6,7 +6,7 @@ layers share through ``request.extensions[CALL]``; `holdfast.History` is the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from holdfast.core.buffering import Auto
@@ -281,6 +281,10 @@ class Call:
         self.queued = True
         if self.on_wait is not None:
             self.on_wait(self, place, seconds)
+
+    def keyed(self, headers: Container[str]) -> bool:
+        """Whether its request, with these header fields, has an idempotency key."""
+        return self.idempotency_key is not None or "idempotency-key" in headers
 
     def elsewhere(self, key: str) -> Call:
         """The same call on its way to another origin, with what is left of its time; what happens is noted for both."""

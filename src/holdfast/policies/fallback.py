@@ -241,7 +241,7 @@ class _Chain(Generic[Q, R]):
         return may_be_asked_elsewhere(
             request.method,
             idempotent=call.options.idempotent,
-            keyed=call.idempotency_key is not None or "idempotency-key" in request.headers,
+            keyed=call.keyed(request.headers),
             sends=call.sends,
             status=None if lost.response is None else lost.response.status_code,
             fault=None if error is None else self._family.fault(error),

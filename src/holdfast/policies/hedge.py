@@ -104,7 +104,7 @@ class Hedging:
         options = call.options
         if call.single or options.hedge is False or options.attempts == 1:
             return False
-        safe = request.method in self.settings.methods or "idempotency-key" in request.headers
+        safe = request.method in self.settings.methods or call.keyed(request.headers)
         return safe and family.replayable(request)
 
     async def _observed(self, handler: Handler[Q, R], request: Q, call: Call) -> R:
@@ -278,7 +278,7 @@ class _Race(Generic[Q, R]):
         ending = judge_arm(
             self._retries.settings,
             method=self._request.method,
-            keyed="idempotency-key" in self._request.headers,
+            keyed=self._call.keyed(self._request.headers),
             status=None if response is None else response.status_code,
             fault=fault,
             server_says=should_retry(header),

@@ -235,7 +235,7 @@ class _Retrying(Generic[Q, R]):
         verdict = judge(
             settings,
             method=request.method,
-            keyed=call.idempotency_key is not None or "idempotency-key" in request.headers,
+            keyed=call.keyed(request.headers),
             idempotent=call.options.idempotent,
             status=status,
             fault=outcome.fault,

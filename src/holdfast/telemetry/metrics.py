@@ -166,7 +166,9 @@ BLOCKED_UNTIL: Final = Metric(
     ("key",),
     "Until when a server asked for silence, since the epoch; 0 if none does",
 )
-OFFLINE: Final = Metric("holdfast.offline", "gauge", "1", (), "1 while only stored answers are given")
+OFFLINE: Final = Metric(
+    "holdfast.offline", "gauge", "1", (), "1 while only stored answers are given, by all or for a key"
+)
 
 GAUGES: Final = (BREAKER_STATE, BALANCE, IN_FLIGHT, CONCURRENCY_QUEUE, LIMITER_QUEUE, BLOCKED_UNTIL, OFFLINE)
 """Figures that are read from a snapshot when somebody asks."""
@@ -289,6 +291,7 @@ def _gauges(snapshot: dict[str, Any], keys: Keys, now: float) -> Iterator[Sample
     offline: dict[str, Any] | None = snapshot.get("offline")
     # With several pipelines by origin it is a dict of theirs.
     away = offline is not None and ("for" in offline or any(offline.values()))
+    away = away or any("offline" in told for told in origins.values())
     yield Sample(OFFLINE, float(away), ())
 
 
