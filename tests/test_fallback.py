@@ -26,6 +26,7 @@ from holdfast.events import CallEnded, Event, FallbackFailed, FellBack
 from holdfast.testing import Fails, Hangs, Reply
 from holdfast.testing.scripted import Answer, Step
 from tests.cache_origin import answer
+from tests.faults.wire import HALF_READ
 from tests.scripting import URL, Stage, stage
 from tests.support import FamilyModules
 
@@ -128,6 +129,7 @@ async def test_a_mistake_in_our_own_code_is_not_hidden(family: FamilyModules) ->
             await on.client.get(URL)
 
 
+@HALF_READ
 async def test_an_answer_that_cannot_be_decoded_is_not_hidden(family: FamilyModules) -> None:
     broken = Reply(200, headers={"Content-Encoding": "gzip"}, body=b"no gzip")
     async with stage(family, [broken], fallback=Fallback(default=GIVEN)) as on:
