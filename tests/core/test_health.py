@@ -88,6 +88,15 @@ def test_all_down_is_down_and_some_down_is_limited(
     assert (health.status, health.code, health.since) == (status, code, since)
 
 
+def test_a_key_that_is_offline_by_itself_says_so_whatever_else_it_has() -> None:
+    away = {"offline": {"for": 30.0, "probe_in": 5.0}}
+    health = judge(snapshot(api={**away, "circuit": RAMPING}, other={"circuit": CLOSED}), NOW)
+    assert health.keys["api"] == Condition(status="down", code="offline", since=970.0, retry_at=1005.0)
+    assert (health.status, health.code) == ("limited", "partial_outage")
+    assert judge(snapshot(**{"api": away, "*": {"concurrency": BUSY}}), NOW).status == "down"
+    assert judge({**snapshot(api=away), "cache": {}}, NOW).keys["api"].code == "offline_stored"
+
+
 def test_what_is_known_to_last_longest_is_told_of_several() -> None:
     origins: dict[str, Any] = {
         "a": {"circuit": CLOSED, "rate_limit": BLOCKED},

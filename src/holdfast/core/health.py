@@ -102,7 +102,7 @@ def judge(snapshot: Mapping[str, Any], now: float) -> Health:
         conditions = (_of_circuit(parts, now), _of_throttle(parts), _of_rate(parts, now), _of_concurrency(parts))
         away = parts.get("offline")  # while a key is offline, nothing else of it matters
         keys[key] = condition = _worst(conditions) if away is None else _away(snapshot, away, now)
-        if "circuit" in parts or "throttle" in parts:
+        if away is not None or "circuit" in parts or "throttle" in parts:
             judged.append(condition)
     return _overall(keys, judged or [*keys.values()])
 
