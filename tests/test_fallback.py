@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -484,6 +486,20 @@ async def test_credentials_stay_with_the_origin_that_they_are_for(
         assert (second.path, b"user" in b"".join(value for _, value in second.headers)) == (query, False)
 
 
+async def test_the_name_that_a_certificate_must_have_is_of_one_origin(family: FamilyModules) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def script(number: int, request: Any) -> Answer:
+        sent.append(request.extensions)
+        return Reply(503) if number == 1 else Reply(200)
+
+    async with stage(family, script, **ONCE, fallback=Fallback(failover={A: (B,)})) as on:
+        own = {"sni_hostname": "api.test", "target": b"/raw", "trace": None, "holdfast": {"operation": "Things.get"}}
+        await on.client.get(URL, extensions=own)
+        first, second = (set(extensions) for extensions in sent)
+        assert first - second == {"sni_hostname", "target"}
+
+
 @pytest.mark.parametrize(("keep", "stored"), [((), {}), (("set-cookie",), {"session": "b"})])
 async def test_a_cookie_of_the_other_origin_does_not_become_one_of_the_first(
     family: FamilyModules, keep: tuple[str, ...], stored: dict[str, str]
@@ -543,6 +559,32 @@ async def test_a_body_that_nobody_has_read_goes_along(family: FamilyModules) -> 
     async with stage(family, script, **ONCE, fallback=Fallback(failover={A: (B,)})) as on:
         assert (await on.client.put(URL, content=chunks())).status_code == 200
         assert hosts(on) == ["api.test", "b.test"]
+
+
+@pytest.mark.parametrize(
+    "fallback",
+    [Fallback(default=GIVEN), Fallback(values={"Other": GIVEN}), Fallback(failover={A: (B,)})],
+    ids=["a default", "nothing", "failover"],
+)
+async def test_no_way_leaves_a_reference_cycle(family: FamilyModules, fallback: Fallback) -> None:
+    settings: dict[str, Any] = {**ONCE, "breaker": None, "fallback": fallback}
+    async with stage(family, [Fails("ReadTimeout")], repeat_last=True, **settings) as on:
+        transport = on.client._transport
+
+        async def call() -> None:
+            with contextlib.suppress(family.http.ReadTimeout):
+                response = await transport.handle_async_request(family.http.Request("GET", URL))
+                await response.aread()
+
+        await call()  # what is made once is made now
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await call()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
 
 async def test_a_call_without_another_base_url_fails_as_ever(family: FamilyModules) -> None:

@@ -9,7 +9,7 @@ import pytest
 import tenacity
 
 import holdfast
-from holdfast import IdempotencyKeys, Retry
+from holdfast import Hedge, IdempotencyKeys, Retry
 from holdfast.testing import Fails, Reply
 from holdfast.testing.scripted import Answer, Sent, Step
 from tests.scripting import URL, stage
@@ -157,6 +157,15 @@ async def test_a_body_that_cannot_be_sent_again_has_a_key_and_one_attempt(family
         answer = await on.client.post(URL, content=chunks())
         assert (answer.status_code, len(keys(on.script.sent))) == (503, len(on.script.sent))
         assert None not in keys(on.script.sent)
+
+
+async def test_a_request_that_is_hedged_has_one_key_too(family: FamilyModules) -> None:
+    settings: dict[str, Any] = {**KEYED, "idempotency": IdempotencyKeys(header="X-Request-Id")}
+    script: list[Step] = [Reply(201, delay=2.0), Reply(201, delay=0.5)]
+    async with stage(family, script, **settings, hedge=Hedge(delay=0.5)) as on:
+        await on.client.post(URL)
+        first, second = keys(on.script.sent, "x-request-id")
+        assert first == second is not None
 
 
 async def test_hooks_sign_each_attempt_anew_under_the_same_key(family: FamilyModules) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import holdfast
-from holdfast import Pipeline
+from holdfast import IdempotencyKeys, Pipeline
 from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer, Behaviour, Close, FaultyServer, HalfBody, Never, Received, Sometimes
 from tests.faults.lifetime import life, of_row
@@ -138,6 +138,19 @@ async def test_a_callers_own_idempotency_key_stays_the_same(family: FamilyModule
         response = await on.http.post(f"{server.url}/pay", headers={"Idempotency-Key": "one-payment"})
         assert response.status_code == 201
         assert [request.header("idempotency-key") for request in server.requests] == ["one-payment"] * 3
+
+
+@ON_ONE_LOOP
+@of_row("S11-given")
+async def test_each_call_has_one_key_for_all_its_tries(family: FamilyModules, server: FaultyServer) -> None:
+    server.on("/pay", Answer(503), Close(), Answer(201), Answer(409), Answer(200))
+    async with life(family, server, idempotency=IdempotencyKeys()) as on:
+        for status in (201, 200):
+            assert (await on.http.post(f"{server.url}/pay", json={"amount": 5})).status_code == status
+        keys = [request.header("idempotency-key") for request in server.requests]
+        assert keys[0] == keys[1] == keys[2] != keys[3] == keys[4]
+        assert None not in keys
+        assert {request.body for request in server.requests} == {server.requests[0].body}
 
 
 @of_row("S12-hooks")
