@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.core.bucket import RateLimit as RateLimit
     from holdfast.core.budget import RetryBudget as RetryBudget
     from holdfast.core.caching.rules import CacheRule as CacheRule
+    from holdfast.core.gradient import AdaptiveConcurrency as AdaptiveConcurrency
     from holdfast.core.health import Condition as Condition
     from holdfast.core.health import Health as Health
     from holdfast.core.health import condition_of as condition_of
@@ -73,6 +74,7 @@ _MODULES = {
     "core.bucket": ("RateLimit",),
     "core.budget": ("RetryBudget",),
     "core.caching.rules": ("CacheRule",),
+    "core.gradient": ("AdaptiveConcurrency",),
     "core.health": ("Condition", "Health", "condition_of"),
     "core.idempotency": ("IdempotencyKeys",),
     "core.hedge": ("Hedge",),

@@ -25,6 +25,7 @@ from holdfast.policies.pacing import Listening, pacing_of
 from holdfast.policies.retry import Retries
 
 if TYPE_CHECKING:
+    from holdfast.core.gradient import AdaptiveConcurrency
     from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
     from holdfast.core.offline import OfflineMode
@@ -56,7 +57,7 @@ class Policies(TypedDict):
     throttle: Throttle | None
     rate_limit: Limit | Sequence[Limit] | None
     pacing: Pacing | Mode | None
-    concurrency: ConcurrencyLimit | None
+    concurrency: ConcurrencyLimit | AdaptiveConcurrency | None
     cache: Cache | None
     fallback: Fallback | None
     offline: OfflineMode | None
@@ -93,9 +94,7 @@ class Layers:
         self.hedging = _hedging(policies, self.retries, clock, emitter)
         self.throttling = _throttling(policies, clock, random)
         self.circuits = _circuits(policies, clock, random, emitter)
-        self.concurrency = (
-            None if policies["concurrency"] is None else Concurrency(policies["concurrency"], clock=clock)
-        )
+        self.concurrency = _concurrency(policies, clock, emitter)
         self.limiter = _limiter(policies, clock, emitter)
         refusals = None if emitter is None else _refusal_telemetry(emitter)
         attempts = _attempts(policies, clock, emitter)
@@ -167,9 +166,10 @@ def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:
     if policies["fallback"] is not None and policies["fallback"].stale and policies["cache"] is None:
         raise ValueError("Fallback(stale=...) needs a cache: Pipeline(cache=Cache(), ...)")
     concurrency, breaker = policies["concurrency"], policies["breaker"]
-    if policies["rate_limit"] is not None and concurrency is not None and concurrency.total is not None:
+    total = concurrency.total if isinstance(concurrency, ConcurrencyLimit) else None
+    if policies["rate_limit"] is not None and total is not None:
         warnings.warn(
-            f"ConcurrencyLimit(total={concurrency.total}) spans all keys, RateLimit is for each: callers who wait"
+            f"ConcurrencyLimit(total={total}) spans all keys, RateLimit is for each: callers who wait"
             " for tokens of one key hold permits that those of another need; use a limit for each key instead",
             UserWarning,
             stacklevel=stacklevel,
@@ -273,6 +273,15 @@ def _circuits(
     if breaker is None:
         return None
     return Circuits(breaker, clock=clock, random=random, attempt_timeout=policies["attempt_timeout"], emitter=emitter)
+
+
+def _concurrency(policies: Policies, clock: Clock, emitter: Emitter | None) -> Concurrency | None:
+    settings = policies["concurrency"]
+    if settings is None or isinstance(settings, ConcurrencyLimit):
+        return None if settings is None else Concurrency(settings, clock=clock)
+    from holdfast.policies.adaptive import AdaptiveLimits
+
+    return AdaptiveLimits(settings, clock=clock, emitter=emitter)
 
 
 def _limiter(policies: Policies, clock: Clock, emitter: Emitter | None) -> RateLimiter | Listening | None:

@@ -27,6 +27,7 @@ from holdfast.policies.pacing import Listening
 
 if TYPE_CHECKING:
     from holdfast._calls import Calls, Errors, Guard
+    from holdfast.core.gradient import AdaptiveConcurrency
     from holdfast.core.health import Health
     from holdfast.core.hedge import Hedge
     from holdfast.core.idempotency import IdempotencyKeys
@@ -82,7 +83,7 @@ class Pipeline:
         throttle: Throttle | None = None,
         rate_limit: Limit | Sequence[Limit] | None = None,
         pacing: Pacing | Mode | None = "guard",
-        concurrency: ConcurrencyLimit | None = ConcurrencyLimit(100),
+        concurrency: ConcurrencyLimit | AdaptiveConcurrency | None = ConcurrencyLimit(100),
         cache: Cache | None = None,
         fallback: Fallback | None = None,
         offline: OfflineMode | None = None,

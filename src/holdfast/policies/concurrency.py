@@ -16,7 +16,7 @@ from holdfast.clock import Clock
 from holdfast.core.settings import Settings
 from holdfast.errors import ConcurrencyFull, DeadlineExceeded, Refused
 
-__all__ = ["Concurrency", "ConcurrencyLimit"]
+__all__ = ["Concurrency", "ConcurrencyLimit", "Permits"]
 
 
 _KEYS = 1024
@@ -48,12 +48,12 @@ class ConcurrencyLimit(Settings, kw_only=False):
             raise ValueError(f"max_queue must be 0 or more, got {self.max_queue}")
 
 
-class _Permits:
+class Permits:
     """The permits of one key, or of all; and the line of those who wait. Free ones exist only if nobody waits."""
 
     __slots__ = ("free", "limit", "line", "total")
 
-    def __init__(self, limit: int, total: _Permits | None = None) -> None:
+    def __init__(self, limit: int, total: Permits | None = None) -> None:
         self.limit = limit
         self.total = total
         self.free = limit
@@ -69,8 +69,14 @@ class _Permits:
             self.hand_over()
 
     def hand_over(self) -> None:
-        while self.free and self.line:
+        while self.free > 0 and self.line:
             self.free -= self.line.admit()
+
+    def resize(self, limit: int) -> None:
+        """From now on so many. If more are out, ``free`` is below 0 until they have come back."""
+        self.free += limit - self.limit
+        self.limit = limit
+        self.hand_over()
 
     def body_ended(self, _error: BaseException | None, _complete: bool) -> None:
         """All that a request of this key holds goes back; the widest first, or a caller may wait for it in vain."""
@@ -101,8 +107,8 @@ class Concurrency:
     def __init__(self, settings: ConcurrencyLimit, *, clock: Clock) -> None:
         self.settings = settings
         self._clock = clock
-        self._total = None if settings.total is None else _Permits(settings.total)
-        self._keys: dict[str, _Permits] = {}
+        self._total = None if settings.total is None else Permits(settings.total)
+        self._keys: dict[str, Permits] = {}
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         keys, total = self._keys, self._total
@@ -110,7 +116,7 @@ class Concurrency:
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
             permits = keys.get(call.key) or self._permits(call.key)
-            if permits.free and total is None:
+            if permits.free > 0 and total is None:
                 permits.free -= 1
             else:
                 try:
@@ -140,17 +146,20 @@ class Concurrency:
         """Permits in use and callers waiting, for each key; for all of them under ``"*"`` if there is a total."""
         return {key: permits.snapshot() for key, permits in self._all().items()}
 
-    def _all(self) -> dict[str, _Permits]:
+    def _all(self) -> dict[str, Permits]:
         return self._keys if self._total is None else {"*": self._total, **self._keys}
 
-    def _permits(self, key: str) -> _Permits:
+    def _permits(self, key: str) -> Permits:
         if len(self._keys) >= _KEYS:
             for idle in [key for key, permits in self._keys.items() if permits.idle]:
                 del self._keys[idle]
-        permits = self._keys[key] = _Permits(self.settings.limit, self._total)
+        permits = self._keys[key] = self._make(key)
         return permits
 
-    async def _take(self, permits: _Permits, call: Call) -> None:
+    def _make(self, key: str) -> Permits:
+        return Permits(self.settings.limit, self._total)
+
+    async def _take(self, permits: Permits, call: Call) -> None:
         """First the key's permit, so that a busy key waits in a line of its own, then one of the total."""
         await self._take_one(permits, call)
         if permits.total is None:
@@ -161,8 +170,8 @@ class Concurrency:
             permits.give_back()
             raise
 
-    async def _take_one(self, permits: _Permits, call: Call) -> None:
-        if permits.free:
+    async def _take_one(self, permits: Permits, call: Call) -> None:
+        if permits.free > 0:
             permits.free -= 1
             return
         line = permits.line
