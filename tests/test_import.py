@@ -101,6 +101,7 @@ def all_modules() -> list[str]:
             {"httpx", "httpx2", "httpcore", "httpcore2", "tenacity", "aiolimiter", "trio", "asyncio"},
         ),
         ("holdfast.errors", {"httpx", "httpx2", "tenacity", "anyio"}),
+        ("holdfast.client.service", {"httpx", "httpx2", "tenacity", "pydantic", "msgspec", "attrs", "trio", "uuid"}),
         ("holdfast.testing", {"httpx", "httpx2", "tenacity", "h2", "trio", "hypothesis", "pytest"}),
         ("holdfast.httpx", {"httpx2", "httpcore2", "tenacity", "aiolimiter", "trio", "h2", "sqlite3"}),
         ("holdfast.httpx2", {"httpx", "httpcore", "tenacity", "aiolimiter", "trio", "h2", "sqlite3"}),
@@ -122,6 +123,16 @@ def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
     assert {name.partition(".")[0] for name in added} == {"holdfast"}
     assert len(added) <= 44, f"import what only some need where they need it: {added}"
     assert asked(DATACLASSES, module) == [], "a setting is a `core.settings.Settings`, anything else a `Value`"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("module", FAMILY_OF)
+def test_the_resource_layer_imports_little_beside_a_transport(module: str) -> None:
+    modules_of(FAMILY_OF[module])
+    added = sorted(imported_by(module, "holdfast.client.service") - imported_by(module))
+    assert {name.partition(".")[0] for name in added} == {"holdfast"}
+    assert len(added) <= 25, f"import what only some need where they need it: {added}"
+    assert asked(DATACLASSES, module, "holdfast.client.service") == []
 
 
 @pytest.mark.smoke

@@ -23,6 +23,7 @@ SNAPSHOT: Final = Path(__file__).with_name("public_names.txt")
 MODULES: Final = (
     "holdfast",
     "holdfast.asgi",
+    "holdfast.client",
     "holdfast.auth",
     "holdfast.errors",
     "holdfast.events",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 
 import anyio
@@ -38,7 +39,7 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 5.5
 _REDIRECTS: Final = 10
 _ERROR_BODY: Final = 64 * 1024
-"""Bytes of a failed answer's body that are read; the error keeps fewer."""
+"""Bytes of a failed answer's body that are read, as they are on the wire; the error keeps fewer."""
 _KEEP_METHOD: Final = frozenset({303, 307, 308})
 _PUBLIC: Final = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
 """Fields that another origin may get too: they say nothing of who asks."""
@@ -95,7 +96,8 @@ class Channel:
         self.options: Final = options
         self.around_call: Final = Interceptors(around_call)
         self.around_attempt: Final = Interceptors(around_attempt)
-        self._defaults: Fields | None = None
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._defaults: Fields = headers
 
     @property
     def clock(self) -> Clock:
@@ -147,7 +149,7 @@ class Channel:
             files=None if payload is None else payload.files,
             extensions=extensions,
         )
-        if not self.backend.owned:
+        if not self.backend.owned and self.backend.client.cookies:
             self.backend.client.cookies.set_cookie_header(request)
         return request
 
@@ -197,16 +199,13 @@ class Channel:
 
     async def status_error(self, response: ReceivedLike, plan: Plan) -> Exception:
         """What to raise for an answer that means failure; of its body only the beginning is read."""
-        body = b""
-        try:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) >= _ERROR_BODY:
-                    break
-        except self.backend.family.transport_error:
-            pass  # the status stands, whatever became of the body
+        family, body = self.backend.family, b""
+        if not response.is_closed:
+            family.rebody(response, (), rest=_Beginning(cast("Any", response).stream, _ERROR_BODY))
+        with suppress(family.error):  # the status stands, whatever became of the body
+            body = await response.aread()
         return status_error(
-            self.backend.family,
+            family,
             response.request,
             response,
             body,
@@ -239,23 +238,24 @@ class Channel:
 
     def _fields(self, foreign: bool) -> Fields:
         """The client's own fields and the service's. Another origin gets those that say nothing of who asks."""
-        if self._defaults is not None:
-            defaults = self._defaults
-        else:
+        raw = self.backend.client.headers.raw
+        if raw != self._raw:  # at first, and after somebody changed those of a lent client
+            self._raw = raw
             # Repeated fields of a client are one line each, and lists of several lines are rare there: the last counts.
-            named = {name.lower().decode("latin-1"): (name, value) for name, value in self.backend.client.headers.raw}
+            named = {name.lower().decode("latin-1"): (name, value) for name, value in raw}
             if self.backend.owned:
                 agent = f"holdfast/{__version__} {named['user-agent'][1].decode('latin-1')}"
                 named["user-agent"] = (b"user-agent", agent.encode("latin-1"))
-            defaults = {**named, **self.headers}
-            if self.backend.owned:  # nobody else can change it
-                self._defaults = defaults
-        return {name: field for name, field in defaults.items() if name in _PUBLIC} if foreign else {**defaults}
+            self._defaults = {**named, **self.headers}
+        if foreign:
+            return {name: field for name, field in self._defaults.items() if name in _PUBLIC}
+        return {**self._defaults}
 
     def _merged(self, url: str) -> str:
         """With the parameters of a lent client behind it, as they are in the requests that it makes itself."""
-        parameters = "" if self.backend.owned else str(self.backend.client.params)
-        return f"{url}{'&' if '?' in url else '?'}{parameters}" if parameters else url
+        if self.backend.owned or not self.backend.client.params:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{self.backend.client.params}"
 
     def bound(self, auth: Auth | None) -> Auth | None:
         """A credential of `holdfast.auth` for this service's origin. Raises `InvalidInput` if it is for another."""
@@ -335,6 +335,31 @@ def headers_of(headers: Mapping[str, str]) -> Fields:
         except UnicodeEncodeError:
             fields[name.lower()] = (name.encode(), value.encode())  # obs-text: bytes that most servers take for UTF-8
     return fields
+
+
+class _Beginning:
+    """A body that ends after so many bytes. Not a generator, because trio warns of one that is left half-way."""
+
+    def __init__(self, stream: Any, size: int) -> None:
+        self._stream = stream
+        self._left = size
+        self._chunks: Any = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._chunks = self._stream.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left <= 0:
+            raise StopAsyncIteration
+        chunk: bytes = await self._chunks.__anext__()
+        self._left -= len(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        if hasattr(self._chunks, "aclose"):
+            await self._chunks.aclose()
+        await self._stream.aclose()
 
 
 async def _close(response: Any) -> None:

@@ -17,9 +17,8 @@ __all__ = ["Address", "address_of", "is_absolute", "origin_text"]
 
 # No user information (the library would make a credential of it), no backslash (a slash to some readers).
 _URL: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x20\x7f/?#@:\\\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>/[^?#\s\x00-\x20\x7f\\]*)?(?P<query>\?[^#\s\x00-\x20\x7f\\]*)?(?P<fragment>#.*)?",
-    re.IGNORECASE,
+    r"(?P<scheme>[A-Za-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x20\x7f/?#@:\\\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>/[^?#\s\x00-\x20\x7f\\]*)?(?P<query>\?[^#\s\x00-\x20\x7f\\]*)?(?P<fragment>#.*)?"
 )
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -68,7 +67,7 @@ def is_absolute(reference: str) -> bool:
 def origin_text(url: str) -> str:
     """``https://host``, lower case, with the port only where it is not the scheme's own."""
     found = _URL.fullmatch(url)
-    if found is None:
+    if found is None or found["scheme"].lower() not in _PORTS:
         raise InvalidInput("this is no absolute http or https URL, or one that could be read in two ways")
     scheme, host = found["scheme"].lower(), found["host"].lower()
     port = int(found["port"] or _PORTS[scheme])
