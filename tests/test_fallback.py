@@ -147,6 +147,53 @@ async def test_a_transport_that_is_closed_says_so(family: FamilyModules) -> None
             await transport.handle_async_request(family.http.Request("GET", URL))
 
 
+async def test_who_waits_while_the_transport_is_closed_is_told_so(family: FamilyModules) -> None:
+    settings: dict[str, Any] = {"concurrency": ConcurrencyLimit(1), "fallback": Fallback(default=GIVEN)}
+    came: list[BaseException] = []
+    async with stage(family, [Hangs()], **settings) as on:
+
+        async def ask() -> None:
+            with pytest.raises(holdfast.HoldfastError) as caught:
+                await on.client.get(URL)
+            came.append(caught.value)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(on.client.get, URL)
+            await on.clock.sleep(1)
+            group.start_soon(ask)
+            await on.clock.sleep(1)
+            await on.client._transport.aclose()
+            await on.clock.sleep(1)
+            group.cancel_scope.cancel()
+        assert [type(error).__name__ for error in came] == ["Closed"]
+
+
+async def test_who_is_cancelled_while_a_value_is_made_leaves_nothing_open(family: FamilyModules) -> None:
+    script = [Reply(503, body=(b"x" * 1000, b"y"), then=Hangs())]
+    fallback = Fallback(default=_hangs, timeout=1000.0)
+    async with stage(family, script, **ONCE, fallback=fallback, buffer_body=False) as on:
+        async with anyio.create_task_group() as group:
+            group.start_soon(on.client.get, URL)
+            await on.clock.sleep(1)
+            assert on.pipeline.snapshot()["origins"]["http://api.test:80"]["concurrency"]["in_use"] == 1
+            group.cancel_scope.cancel()
+        assert on.pipeline.snapshot()["origins"]["http://api.test:80"]["concurrency"]["in_use"] == 0
+
+
+async def test_a_mistake_that_only_the_other_origin_meets_is_not_hidden_either(family: FamilyModules) -> None:
+    def circuit(request: Any) -> str:
+        return {"api.test": "a"}[request.url.host]
+
+    settings: dict[str, Any] = {
+        **ONCE,
+        "breaker": CircuitBreaker(key=circuit),
+        "fallback": Fallback(failover={A: (B,)}),
+    }
+    async with stage(family, [Reply(503)], **settings) as on:
+        with pytest.raises(holdfast.InvalidOption):
+            await on.client.get(URL)
+
+
 async def test_all_retries_come_first_and_the_history_has_them(family: FamilyModules) -> None:
     retry = Retry(attempts=3, wait_throttled=tenacity.wait_fixed(1))
     async with stage(family, [Reply(503), Reply(503), Reply(503)], retry=retry, fallback=Fallback(default=GIVEN)) as on:
