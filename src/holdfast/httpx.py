@@ -187,10 +187,10 @@ class _CappedResponse(httpx.Response):
             yield chunk
 
 
-class _OpenResponse(httpx.Response):
-    """A response that was made as a plain one: a body that needs no decoding is read in one loop, not in httpx's three.
+class _Response(httpx.Response):
+    """A response whose body is read in one loop, or in one step from memory, where httpx takes three generators.
 
-    That saves more than all layers of a pipeline cost together.
+    Only where nothing is to be decoded. That saves more than all layers of a pipeline cost together.
     """
 
     def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -204,65 +204,48 @@ class _OpenResponse(httpx.Response):
 
     async def _as_it_comes(self) -> AsyncGenerator[bytes, None]:
         stream: Any = self.stream
-        chunks = stream.__aiter__()
+        body = _body_beneath(stream)
         self.is_stream_consumed = True
         self._num_bytes_downloaded = 0
+        if body is not None and body.in_memory:
+            held = body.take()
+            self.is_closed = True
+            await stream.aclose()  # which tells the client that it was read
+            for chunk in held:
+                if chunk:
+                    self._num_bytes_downloaded += len(chunk)
+                    yield chunk
+            return
+        chunks: AsyncIterator[bytes] = stream.__aiter__() if body is None else body.chunks()
         try:
             async for chunk in chunks:
                 if chunk:
                     self._num_bytes_downloaded += len(chunk)
                     yield chunk
+            if body is not None:
+                body.read_whole()
+            self.is_closed = True
+            await stream.aclose()
         except BaseException as error:
             if isinstance(error, httpx.RequestError) and self._request is not None:
                 error.request = self._request
-            if isinstance(chunks, AsyncGenerator):
+            if body is None and isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
+            elif body is not None and not isinstance(error, GeneratorExit):  # that is a reader who leaves
+                await body.fail(error)
             await self.aclose()
             raise
-        await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As a plain response, which needs nothing of ours where it is loaded."""
         return httpx.Response.__new__, (httpx.Response,), self.__getstate__()
 
 
-class _StoredResponse(httpx.Response):
-    """A response from memory: a body that is stored as it is handed out is read in one step, not in httpx's fifty."""
-
-    def __init__(self, request: httpx.Request, status_code: int, head: httpx.Headers, body: bytes) -> None:
-        stream = _Stream((body,))
-        super().__init__(status_code, headers=head, stream=stream, request=request)
-        self.headers.encoding = head.encoding  # else the first look-up decodes all of them to find it out
-        self._stored = (stream, body)
-
-    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if chunk_size is None and not (self.is_stream_consumed or self.is_closed) and self._as_it_is():
-            return self._in_one_step()
-        plain: Any = super().aiter_bytes(chunk_size)
-        chunks: AsyncGenerator[bytes, None] = plain  # in both families, though the types of one say less
-        return chunks
-
-    async def _in_one_step(self) -> AsyncGenerator[bytes, None]:
-        body = self._stored[1]
-        stream: Any = self.stream
-        self.is_stream_consumed = self.is_closed = True
-        self._num_bytes_downloaded = len(body)
-        await stream.aclose()  # which tells the client that it was read
-        if body:
-            yield body
-
-    def _as_it_is(self) -> bool:
-        """Whether nothing is to be decoded, and no transport around us put a stream there that changes the bytes."""
-        stream: object = self.stream
-        if type(stream).__module__ == "httpx._client":  # the client's, which measures the time
-            stream = getattr(stream, "_stream", None)
-        return stream is self._stored[0] and "content-encoding" not in self.headers
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """As a plain response, which needs nothing of ours where it is loaded."""
-        state = self.__getstate__()
-        del state["_stored"]
-        return httpx.Response.__new__, (httpx.Response,), state
+def _body_beneath(stream: object) -> _Stream | None:
+    """Our own stream, alone or in the client's, which measures the time; None if somebody else's may change bytes."""
+    if type(stream).__module__ == "httpx._client":  # by a private name: if that changes, reading gets slow
+        stream = getattr(stream, "_stream", None)
+    return stream if type(stream) is _Stream else None
 
 
 def _too_large(limit: int, request: httpx.Request) -> Exception:
@@ -378,7 +361,7 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
         rest: _body.Stream | None = None,
     ) -> httpx.Response:
         # stream=, not content=: a response made with content is closed already, and its elapsed raises.
-        return _OpenResponse(
+        return _Response(
             status_code,
             headers=list(headers),
             stream=_Stream((body,), rest),
@@ -391,7 +374,9 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
 
     def stored(self, request: httpx.Request, status_code: int, head: _wire.HeadersLike, body: bytes) -> httpx.Response:
         assert isinstance(head, httpx.Headers), "made by `head`"
-        return _StoredResponse(request, status_code, head, body)
+        response = _Response(status_code, headers=head, stream=_Stream((body,)), request=request)
+        response.headers.encoding = head.encoding  # else the first look-up decodes all of them to find it out
+        return response
 
     def preview(self, response: httpx.Response, request: httpx.Request) -> httpx.Response:
         if response.is_closed:
@@ -414,7 +399,7 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
         assert isinstance(stream, httpx.AsyncByteStream), "the inner transport is not an async one"
         response.stream = body = _Stream((), stream)
         if type(response) is httpx.Response:
-            response.__class__ = _OpenResponse  # a new one would cost more than it saves
+            response.__class__ = _Response  # a new one would cost more than it saves
         return body
 
     def rebody(self, response: httpx.Response, chunks: Iterable[bytes], rest: _body.Stream | None = None) -> _body.Body:
