@@ -60,11 +60,13 @@ class Identity:
         """
         if given is not None:
             return self._marked(b"given", given.encode("utf-8", "surrogatepass"))
+        if not any(map(fields.__contains__, self.names)):
+            return NOBODY
         parts: list[bytes] = []
         for name in self.names:
             if (value := fields.get(name)) is not None:
                 parts += (name, value)
-        return self._marked(b"fields", *parts) if parts else NOBODY
+        return self._marked(b"fields", *parts)
 
     def divided(self, partition: str, fields: Fields, names: Sequence[str]) -> str:
         """The part of a partition for requests with the same values of ``names``; itself if there are none."""

@@ -87,6 +87,10 @@ _FOR_THE_ORIGIN: Final = frozenset((b"if-match", b"if-unmodified-since", b"conte
 _SPECIAL: Final = _FOR_THE_ORIGIN | {b"range"}
 
 
+_VARY_MISS: Final = Miss("vary-miss")
+_URI_MISS: Final = Miss("uri-miss")
+
+
 def decide(
     ask: Ask, key: str, entries: Sequence[Entry], *, now: float, policy: CachePolicy, identity: Identity
 ) -> Reuse:
@@ -103,7 +107,7 @@ def decide(
     if entry is None:
         if directives.only_if_cached:
             return Unsatisfiable()
-        return Miss("vary-miss" if entries else "uri-miss")
+        return _VARY_MISS if entries else _URI_MISS
     age = current_age(entry, now)
     if (special or entry.status == PARTIAL) and (lack := _lack(ask, entry)) is not None:
         return Unsatisfiable() if directives.only_if_cached else lack

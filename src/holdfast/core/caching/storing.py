@@ -24,6 +24,7 @@ UNDERSTOOD_STATUSES: Final = frozenset(
 """Status codes of RFC 9110 whose caching is known here; of 206 see parts.py, and 304 is no answer of its own."""
 
 _NOT_WHOLE: Final = frozenset((206, 304))
+_VALIDATORS: Final = frozenset((b"etag", b"last-modified"))
 # RFC 9111 3.1, RFC 9110 7.6.1. Age belongs to the copy that we received; an entry knows its own.
 _NEVER_STORED: Final = frozenset(
     (
@@ -88,11 +89,17 @@ def judge(
     directives = effective_directives(fields, policy.targets)
     if reason := _objection(ask, status, fields, directives, policy):
         return Unstorable(reason)
+    lasting = of_use_when_stale(directives, policy)
+    if (
+        not lasting
+        and _VALIDATORS.isdisjoint(fields)
+        and not _lifetime(ask, status, fields, directives, exchange, policy)
+    ):
+        return Unstorable("no lifetime and no validator")  # most answers of an API: no entry is made of them
     entry = make_entry(ask, key, status, headers, exchange, policy, identity)
     if entry is None:
         return Unstorable("malformed")
-    validators = {b"etag", b"last-modified"} & entry.fields.keys()
-    if not entry.lifetime and not validators and not of_use_when_stale(directives, policy):
+    if not entry.lifetime and not lasting and _VALIDATORS.isdisjoint(entry.fields):
         return Unstorable("no lifetime and no validator")
     return Storable(entry)
 
@@ -127,12 +134,7 @@ def make_entry(
     if head is None:
         return None
     vary = vary_names(fields.get(b"vary"))
-    age = initial_age(fields, exchange)
-    ttl = terms.lifetime(status)
-    if ttl is None:
-        lifetime = freshness_lifetime(status, fields, directives, exchange.wall, policy)
-    else:
-        lifetime = age + ttl if ttl else 0.0
+    lifetime = _lifetime(ask, status, fields, directives, exchange, policy)
     groups = (*read_groups(fields.get(b"cache-groups")), *terms.rule.groups, *terms.groups)
     if groups or terms.operation is not None or tags:
         tags = joined(tags_of(origin_of(url), groups, terms.operation), tags)
@@ -145,11 +147,21 @@ def make_entry(
         variant=variant_of(vary, ask.fields, identity),
         directives=directives,
         lifetime=lifetime,
-        initial_age=age,
+        initial_age=initial_age(fields, exchange),
         response_time=exchange.response_time,
         wall=exchange.wall,
         tags=tags,
     )
+
+
+def _lifetime(
+    ask: Ask, status: int, fields: Fields, directives: ResponseDirectives, exchange: Exchange, policy: CachePolicy
+) -> float:
+    """Seconds of freshness from the making of the response on: the user's word from its arrival on, or its own."""
+    ttl = ask.terms.lifetime(status)
+    if ttl is None:
+        return freshness_lifetime(status, fields, directives, exchange.wall, policy)
+    return initial_age(fields, exchange) + ttl if ttl else 0.0
 
 
 def heeded(fields: Fields, ask: Ask) -> Fields:
