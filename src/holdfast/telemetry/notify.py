@@ -10,7 +10,7 @@ import inspect
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from typing import Final
 
@@ -24,8 +24,9 @@ from holdfast.events import CircuitClosed, CircuitOpened, Event, WentOffline, We
 
 __all__ = ["Notify", "Sink"]
 
-Sink = Callable[[Alert], Awaitable[None] | None]
-"""Takes an alert to where somebody sees it. Async, or sync: then it is called in a thread, and may block."""
+Sink = Callable[[Alert], object]
+"""Takes an alert to where somebody sees it. Async, or sync: then it is called in a thread, and may block. What it
+returns is awaited if it can be, and not looked at."""
 
 _PATIENCE: Final = 30.0
 """Seconds that one alert may take to be handed over."""
