@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
@@ -179,10 +180,14 @@ class _CappedResponse(httpx.Response):
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
         size = 0
-        async for chunk in super().aiter_bytes(chunk_size):
+        chunks: Any = super().aiter_bytes(chunk_size)
+        async for chunk in chunks:
             size += len(chunk)
             if size > self.max_body_bytes:
                 await self.aclose()
+                with suppress(httpx.DecodingError):
+                    async for _ in chunks:
+                        pass  # what was taken in already: trio warns of generators that are left half-way
                 raise _too_large(self.max_body_bytes, self.request)
             yield chunk
 
@@ -267,12 +272,15 @@ class _Metered(httpx.AsyncByteStream):
         self._size = 0
         self._chunk = b""
         self._at = 0
+        self._closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._chunks = self._stream.__aiter__()
         return self
 
     async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
         if self._at >= len(self._chunk):
             self._chunk, self._at = await self._chunks.__anext__(), 0
             self._size += len(self._chunk)
@@ -284,6 +292,7 @@ class _Metered(httpx.AsyncByteStream):
         return self._chunk[at : self._at]
 
     async def aclose(self) -> None:
+        self._closed = True
         await self._stream.aclose()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, Type
 import anyio
 
 from holdfast.call import OPTIONS, read_options
-from holdfast.client.channel import Auth, Channel, Reading, headers_of
+from holdfast.client.channel import Auth, Channel, Reading, checked_compress, headers_of
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import NOTHING, Plan, changed
 from holdfast.client.reply import Failed, Ok, Outcome, Reply
@@ -178,6 +178,7 @@ class Call(Generic[T_co]):
         idempotency_key: str | None = None,
         around_call: Sequence[Interceptor] = (),
         around_attempt: Sequence[Interceptor] = (),
+        compress: int | Unset | None = UNSET,
         options: Mapping[str, Any] | None = None,
     ) -> Call[T_co]:
         """The same call with some of it changed; what is not given stays.
@@ -186,7 +187,7 @@ class Call(Generic[T_co]):
         ``deadline`` and ``attempt_timeout`` are in seconds. ``retry=None`` is one attempt. ``cache``: "refresh",
         "bypass", "only" or ``{"ttl": seconds}``. The rest are the options of ``extensions["holdfast"]``, and
         ``options`` has those without an argument of their own. ``around_call`` and ``around_attempt`` go inside the
-        service's. Raises `InvalidOption` and `InvalidInput` for values that cannot be.
+        service's. ``compress`` is as `Service`'s. Raises `InvalidOption` and `InvalidInput` for values that cannot be.
         """
         self._use()
         plan = self._plan
@@ -216,6 +217,7 @@ class Call(Generic[T_co]):
                 options={**plan.options, **set_now},
                 around_call=(*plan.around_call, *around_call),
                 around_attempt=(*plan.around_attempt, *around_attempt),
+                compress=plan.compress if isinstance(compress, Unset) else checked_compress(compress),
             )
         )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from holdfast.core.address import Address
     from holdfast.core.query import ListStyle
 
-__all__ = ["Auth", "Channel", "Fields", "Reading", "headers_of"]
+__all__ = ["Auth", "Channel", "Fields", "Reading", "checked_compress", "headers_of"]
 
 Auth: TypeAlias = Union["AuthLike", "Credential", tuple[str, str]]
 """An ``Auth`` of the family, a `Credential`, or a name and a password for Basic."""
@@ -43,6 +43,8 @@ _ERROR_BODY: Final = 64 * 1024
 _KEEP_METHOD: Final = frozenset({303, 307, 308})
 _PUBLIC: Final = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
 """Fields that another origin may get too: they say nothing of who asks."""
+_OF_BYTES: Final = frozenset({"content-encoding", "content-range", "content-md5", "content-digest", "digest"})
+"""Fields that say something of a body's very bytes, which are then left as they are."""
 _CONTENT: Final = frozenset(
     {"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "range"}
 )
@@ -81,6 +83,7 @@ class Channel:
         unwrap: str | None,
         status_errors: StatusErrors | None,
         options: Mapping[str, Any],
+        compress: int | None = None,
         around_call: Sequence[Interceptor] = (),
         around_attempt: Sequence[Interceptor] = (),
     ) -> None:
@@ -94,6 +97,7 @@ class Channel:
         self.unwrap: Final = unwrap
         self.status_errors: Final = status_errors
         self.options: Final = options
+        self.compress: Final = compress
         self.around_call: Final = Interceptors(around_call)
         self.around_attempt: Final = Interceptors(around_attempt)
         self._raw: list[tuple[bytes, bytes]] = []
@@ -117,6 +121,7 @@ class Channel:
             unwrap=self.unwrap,
             status_errors=self.status_errors,
             options={**self.options, **options},
+            compress=self.compress,
             around_call=self.around_call,
             around_attempt=self.around_attempt,
         )
@@ -138,6 +143,9 @@ class Channel:
                 fields["content-type"] = (b"content-type", payload.type.encode())
             content = payload.content() if callable(payload.content) else payload.content
         fields.update(plan.headers)
+        at_least = self.compress if isinstance(plan.compress, Unset) else plan.compress
+        if at_least is not None and isinstance(content, (bytes, str)):
+            content = _encoded(content, fields, at_least)
         credential = None if foreign else _credential(self.auth_of(plan))
         extensions = self._extensions(plan, credential)
         request = family.request(
@@ -320,6 +328,27 @@ class Channel:
             raise Unsupported(
                 f"{given[0]} needs holdfast's transport, and the lent client has another one; wrap() the client first"
             )
+
+
+def checked_compress(at_least: int | None) -> int | None:
+    """A number of bytes, or None. Raises `InvalidInput`."""
+    if at_least is not None and (type(at_least) is not int or at_least < 0):
+        raise InvalidInput(f"compress is a number of bytes, or None, got {at_least!r}", argument="compress")
+    return at_least
+
+
+def _encoded(content: bytes | str, fields: Fields, at_least: int) -> bytes | str:
+    """The content in gzip, and told so, where that makes it shorter and no field says anything of its bytes."""
+    from holdfast.core.compression import gzipped
+
+    if not fields.keys().isdisjoint(_OF_BYTES):
+        return content
+    body = content.encode() if isinstance(content, str) else content
+    made = gzipped(body, fields["content-type"][1].decode("latin-1") if "content-type" in fields else None, at_least)
+    if made is None:
+        return content
+    fields["content-encoding"] = (b"Content-Encoding", b"gzip")
+    return made
 
 
 def headers_of(headers: Mapping[str, str]) -> Fields:

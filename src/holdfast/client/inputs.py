@@ -47,6 +47,8 @@ def _checked(cls: Any, base: Any) -> Any:
         method = inspect.getattr_static(cls, name)
         if isinstance(method, types.FunctionType) and (name == "__call__" or not name.startswith("_")):
             methods[name] = _checking(method)
+    if not methods:
+        return cls
     likeness = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     return type(cls.__name__, (cls,), {**methods, **likeness})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from holdfast.client.payload import UNSET
 from holdfast.core.value import Value, replace
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Plan(Value):
     ``path`` is filled and encoded. ``url``, where it is not None, is a link to be followed character for character
     in its place, and ``query`` is nothing then. ``query`` has parameters by name, as they stand in the URL.
     ``headers`` has (name, value) by lower-case name. ``options`` are those of ``extensions["holdfast"]``.
+    ``compress``: bodies of so many bytes are sent in gzip; not given, the service says.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Plan(Value):
         auth: AuthLike | Credential | tuple[str, str] | Unset | None,
         around_call: tuple[Interceptor, ...] = (),
         around_attempt: tuple[Interceptor, ...] = (),
+        compress: int | Unset | None = UNSET,
     ) -> None:
         self.method: Final = method
         self.template: Final = template
@@ -53,6 +56,7 @@ class Plan(Value):
         self.auth: Final = auth
         self.around_call: Final = around_call
         self.around_attempt: Final = around_attempt
+        self.compress: Final = compress
 
     def target(self, base: str) -> str:
         """The whole URL under a base URL."""

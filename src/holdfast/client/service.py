@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from holdfast.call import OPTIONS, read_options
 from holdfast.client.backend import Backend, FamilyName
-from holdfast.client.channel import Auth, Channel, headers_of
+from holdfast.client.channel import Auth, Channel, checked_compress, headers_of
 from holdfast.client.failures import StatusErrors, check_status_errors
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import NOTHING
@@ -46,7 +46,8 @@ class Service(Verbs):
     checked against their signatures, for callers that no type checker saw. ``unknown``: "ignore" or "error", for
     members of a body that its type does not have. ``unwrap``: where values are in each body, such as "data".
     ``status_errors``: what to raise for a status, in place of the tree's class. ``deadline``: seconds for each call,
-    in place of the pipeline's.
+    in place of the pipeline's. ``compress``: request bodies in memory of so many bytes and more are sent in gzip, where
+    that makes them shorter (default None: none is).
 
     The client is made with the first call, and belongs to that event loop (`WrongLoop` on another). ``async with``
     closes it. A client of ours keeps no cookies. Two services share nothing but a pipeline or a client given to both.
@@ -84,6 +85,7 @@ class Service(Verbs):
         unwrap: str | None = None,
         status_errors: StatusErrors | None = None,
         deadline: float | None = None,
+        compress: int | None = None,
     ) -> None:
         if validate == "strict":
             from holdfast.client.inputs import checked
@@ -107,6 +109,7 @@ class Service(Verbs):
             unwrap=unwrap,
             status_errors=status_errors,
             options=options,
+            compress=checked_compress(compress),
         )
 
     def __repr__(self) -> str:
