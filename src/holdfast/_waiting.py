@@ -131,8 +131,12 @@ class Queue(Generic[W]):
         self.settle_loop()
         if not self._waiters:
             self._loop = running_loop()
-        waiter._prepare(self._loop)  # pyright: ignore[reportPrivateUsage]  (the other half of this file)
+        self.renew(waiter)
         self._waiters.add(waiter)
+
+    def renew(self, waiter: W) -> None:
+        """Have it wait again after it was woken: a future and an event serve once."""
+        waiter._prepare(self._loop)  # pyright: ignore[reportPrivateUsage]  (the other half of this file)
 
     def leave(self, waiter: W) -> bool:
         """True if it stood here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import selectors
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from holdfast.errors import Closed, InvalidOption, RateLimited
 from holdfast.policies.rate_limit import RateLimiter
 from holdfast.testing.clock import VirtualClock
 from tests.conftest import modules_of
+from tests.policies.loop_time import JumpingLoop, LoopClock
 from tests.policies.scripted_limits import KEY, Desk
 from tests.support import FamilyModules
 
@@ -410,33 +410,6 @@ def test_order_and_promise_hold_whoever_comes_and_whoever_gives_up(
 
 
 # --- the engine that stands in aiolimiter: asyncio's own time, made to pass by itself ---
-
-
-class JumpingSelector(selectors.DefaultSelector):
-    """Lets time pass instead of waiting for it, and a microsecond with each look, as on any machine."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        events = super().select(0)
-        self.now += 1e-6 if events or timeout is None else timeout + 1e-6
-        return events
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.jumping = JumpingSelector()
-        super().__init__(self.jumping)
-
-    def time(self) -> float:
-        return self.jumping.now
-
-
-class LoopClock(SystemClock):
-    """The system's clock, as seen from a loop that has a time of its own."""
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 # In these tests every sleep is in the loop's own time, asyncio's own included, which aiolimiter uses: none takes any.

@@ -1,8 +1,8 @@
 """The line in front of the tokens of one key, and what happens where lines of different keys meet.
 
 Nobody overtakes but by priority: who arrives while others wait stands behind them, whatever it costs and whatever is
-free. One of those in line, the keeper, lets time pass for all: it hands out the tokens of everybody whose time has
-come, and sends away those whose own time is over. So there is one timer for each line, however long.
+free. The first in line lets time pass for all: it takes the tokens of those behind it whose time has come as well, and
+sends away those whose own time is over. So there is one timer for each line, however long.
 
 Limits with keys of their own (10 a second for an origin, 1,000 an hour for each tenant) make lines that meet at the
 tokens they share. There, who came later may go first only if nobody at the head of another line gets its turn later
@@ -101,7 +101,6 @@ class Gate:
         "crossings",
         "detours",
         "ends",
-        "keeper",
         "key",
         "keys",
         "line",
@@ -132,7 +131,6 @@ class Gate:
         self.adaptive = Adaptive() if pacing.adaptive else None
         self.pace: Pace | None = None  # made when the server first has something to say
         self.line: Queue[Caller] = Queue()
-        self.keeper: Caller | None = None
         self.ends: list[tuple[float, int, Caller]] = []
         self.detours = 1 if crossings else 0
         self.busy = self.detours
@@ -212,46 +210,53 @@ class Gate:
             self.paced().block(until)
 
     def look_again(self) -> None:
-        """The keeper looks at the tokens anew."""
-        if self.keeper is not None and self.keeper.scope is not None:
-            self.keeper.scope.cancel()
+        """The first in line looks at its tokens anew."""
+        if (first := self.line.first) is not None and first.scope is not None:
+            first.scope.cancel()
 
     def join(self, caller: Caller) -> None:
-        """Stand in line. Who finds nobody keeping the time does so."""
+        """Stand in line. Who is the first there from now on lets time pass in place of the one before."""
+        before = self.line.first
         self.line.join(caller)
         for crossing in self.crossings:
             crossing.lines[self] = None
-        if self.keeper is None or self.keeper not in self.line:
-            self.keeper = caller
         if caller.until < math.inf:
             heappush(self.ends, (caller.until, caller.number, caller))
             self._prune()
-        if self.line.first is caller:
-            self._look_again_everywhere()
-        elif self.next_end() is caller:
-            self.look_again()
+        if self.line.first is not caller:
+            if self.next_end() is caller:
+                self.look_again()
+        elif before is not None:
+            if before.scope is not None:
+                before.scope.cancel()
+            for crossing in self.crossings:
+                crossing.look_again()
 
     def leave(self, caller: Caller) -> bool:
-        """Out of the line, wherever it stood. True if it stood there."""
+        """Out of the line, wherever it stood; if it was first, the next one is. True if it stood there."""
+        was_first = self.line.first is caller
         if not self.line.leave(caller):
             return False
         self._prune()
-        self._passed()
+        if was_first:
+            self._move_up()
         return True
 
     def dismiss(self, caller: Caller, error: Exception) -> None:
         if self.leave(caller):
             caller.settle(error)
+            if caller.scope is not None:
+                caller.scope.cancel()
 
     def serve(self, now: float) -> None:
-        """Hand tokens to the front of the line as far as they are due."""
+        """Hand tokens to the front of the line as far as they are due, and have the next one take over."""
         while (first := self.line.first) is not None:
             first.place = self.take(first, now, queued=True)
             if first.place is None:
                 break
             self.line.leave(first)
             first.settle(True)
-        self._passed()
+        self._move_up()
 
     def next_end(self) -> Caller | None:
         """Of those in line, the one whose time is over first."""
@@ -262,23 +267,13 @@ class Gate:
             heappop(self.ends)
         return None
 
-    def _passed(self) -> None:
-        """Some have left the line. If the keeper is among them, the first who stands there is the next."""
-        keeper = self.keeper
-        if keeper is not None and keeper not in self.line:
-            if keeper.scope is not None:
-                keeper.scope.cancel()
-            self.keeper = self.line.first
-            if self.keeper is not None:
-                self.keeper.wake()
-        if not self.line:
-            for crossing in self.crossings:
-                crossing.lines.pop(self, None)
-        self._look_again_everywhere()
-
-    def _look_again_everywhere(self) -> None:
-        self.look_again()
+    def _move_up(self) -> None:
+        """Others may have become first, here and so at the tokens that are shared."""
+        if (first := self.line.first) is not None:
+            first.wake()
         for crossing in self.crossings:
+            if first is None:
+                crossing.lines.pop(self, None)
             crossing.look_again()
 
     def _prune(self) -> None:

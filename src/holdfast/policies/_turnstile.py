@@ -54,8 +54,7 @@ class Turnstile(Queue[Waiter]):
                     with clock.timeout_at(until):
                         await waiter
                 waiter.raise_if_dismissed()
-                # A future and an event serve once. The two classes share their inside.
-                waiter._prepare(self._loop)  # pyright: ignore[reportPrivateUsage]
+                self.renew(waiter)
         finally:
             was_head = self.first is waiter
             self.leave(waiter)

@@ -326,17 +326,18 @@ class RateLimiter:
     async def _stand(self, gate: Gate, caller: Caller) -> None:
         """Return once the caller was served or sent away."""
         gate.join(caller)
-        if gate.keeper is not caller:
-            await caller
-        elif gate.waiting > 1:
+        if gate.line.first is caller and gate.waiting > 1:
             await self._clock.sleep(0.0)  # those who were served a moment ago run first
-        while caller.outcome is None:  # it keeps the time for all
-            await self._keep_time(gate, caller)
+        while caller.outcome is None:
+            if gate.line.first is caller:
+                await self._keep_time(gate, caller)
+            else:
+                await caller
+                gate.line.renew(caller)  # it may be overtaken, and wait again
 
-    async def _keep_time(self, gate: Gate, keeper: Caller) -> None:
+    async def _keep_time(self, gate: Gate, first: Caller) -> None:
         """Serve those whose tokens are there, send away whose time is over; if there is nobody, let time pass."""
-        now, first = self._clock.monotonic(), gate.line.first
-        assert first is not None, "the keeper stands in line"
+        now = self._clock.monotonic()
         wait = gate.wait(first, now)
         if wait <= 0:
             gate.serve(now)
@@ -346,12 +347,12 @@ class RateLimiter:
             gate.leave(hasty)
             hasty.settle(self._too_long(gate, gate.wait_to_join(hasty.cost, now, hasty.priority)))
             return
-        with anyio.CancelScope() as keeper.scope:
+        with anyio.CancelScope() as first.scope:
             if hasty is not None and hasty.until < now + wait:
                 await self._clock.sleep(hasty.until - now)
             else:
                 await self._pass_time(gate, first.cost, now, wait)
-        keeper.scope = None
+        first.scope = None
 
     async def _pass_time(self, gate: Gate, cost: float, now: float, wait: float) -> None:
         """Return about when the head's tokens are due; the meter has the last word."""
