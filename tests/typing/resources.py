@@ -87,9 +87,9 @@ async def an_outcome_is_one_of_two(shop: Shop) -> None:
     outcome = await shop.users.get(1).outcome()
     assert_type(outcome, Outcome[User])
     match outcome:
-        case Ok(value=user):
+        case Ok(user):
             assert_type(user, User)
-        case Failed(error=error):
+        case Failed(error):
             assert_type(error, Exception)
     if outcome.ok:
         assert_type(outcome.value, User)

@@ -90,6 +90,7 @@ class Call(Generic[T_co]):
     @property
     def url(self) -> str:
         """The whole URL, as it will be sent; secrets in its query are not masked."""
+        self._use()
         return self._plan.target(self._channel.address.url)
 
     def __await__(self) -> Generator[Any, None, T_co]:

@@ -108,6 +108,8 @@ class Reply(Generic[T_co]):
 class Ok(Value, Generic[T_co]):
     """A call that ended well."""
 
+    __match_args__ = ("value",)
+
     ok: Literal[True] = True
 
     def __init__(self, value: T_co) -> None:
@@ -116,6 +118,8 @@ class Ok(Value, Generic[T_co]):
 
 class Failed(Value):
     """A call that ended with ``error``, which is raised where the value is asked for."""
+
+    __match_args__ = ("error",)
 
     ok: Literal[False] = False
 

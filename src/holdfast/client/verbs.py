@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 
 from holdfast.client.call import Call
 from holdfast.client.channel import Channel, Reading, headers_of
@@ -222,7 +222,7 @@ class Verbs:
             from holdfast.client.inputs import checked
 
             resource = checked(resource, base)
-        make: Callable[[Channel, str, Mapping[str, Any]], A] = resource
+        make = cast("Callable[..., A]", resource)  # each is a Resource, which cannot be named here
         return make(self._channel, self._prefix, self._values)
 
     def _call(
