@@ -153,6 +153,10 @@ def read_options(extensions: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
+_TIMER_SLACK: Final = 0.005
+"""Seconds that a timer may fire before its time."""
+
+
 class Stamp(Value):
     """What a request keeps over redirects and auth flows, its deadline above all, and when it was left there."""
 
@@ -274,6 +278,10 @@ class Call:
         self.given: dict[str, Any] = {} if given is None else given  # the request's extensions as they came
         self.attempts: list[Noted] = []
         self.waits: dict[str, float] = {}
+
+    def cut_short(self, now: float) -> bool:
+        """True if an attempt that failed by ``now`` may have done so because this call's deadline left it no time."""
+        return not self.full_attempt and self.deadline is not None and now >= self.deadline - _TIMER_SLACK
 
     def waited(self, place: str, seconds: float) -> None:
         """Add to the waits of a place, and have the circuit looked at again before the next send."""

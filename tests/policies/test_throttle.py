@@ -76,7 +76,7 @@ async def test_a_server_that_is_well_again_gets_all_of_it_within_the_window(fami
         await sent_in(5)
         assert await sent_in(3) < 15
         down = False
-        await sent_in(10)
+        await sent_in(7)
         assert (await sent_in(1), told(on.pipeline)["refuses"]) == (100, 0.0)
 
 

@@ -23,7 +23,6 @@ __all__ = ["AdaptiveLimits"]
 
 _TOO_MUCH = frozenset({429, 503})
 """Statuses by which a server says that it has too much to do."""
-_CLOCK_SLACK = 0.005  # a timer may fire this much before its time
 
 
 class _Moving(Permits):
@@ -96,5 +95,4 @@ class AdaptiveLimits(Concurrency):
         # To the library our own refusals are timeouts too, and so is a pool that is full on our side.
         if isinstance(error, Refused) or call.superseded or fault(error) is Fault.SATURATED:
             return False
-        cut_short = call.deadline is not None and self._clock.monotonic() >= call.deadline - _CLOCK_SLACK
-        return call.full_attempt or not cut_short
+        return not call.cut_short(self._clock.monotonic())

@@ -48,7 +48,6 @@ TransitionListener = Callable[[str, str, str, float], None]
 """Told (key, old state, new state, monotonic seconds). Called in line: it must not wait."""
 
 _MAX_KEYS = 1024
-_CLOCK_SLACK = 0.005  # a timer may fire this much before its time
 
 _logger = logging.getLogger("holdfast.breaker")
 
@@ -410,12 +409,7 @@ class _Layer(Generic[Q, R]):
         # Our own refusals come first: to the family they are TransportErrors.
         if isinstance(error, HoldfastError):
             return Outcome.IGNORED
-        cut_short = (
-            not call.full_attempt
-            and call.deadline is not None
-            and self._clock.monotonic() >= call.deadline - _CLOCK_SLACK
-        )
-        return judge_fault(self._family.fault(error), cut_short=cut_short)
+        return judge_fault(self._family.fault(error), cut_short=call.cut_short(self._clock.monotonic()))
 
     def _remember(self, circuit: Circuit, permit: Permit, failure: Callable[[], Exception]) -> None:
         if permit.generation == circuit.state.generation:

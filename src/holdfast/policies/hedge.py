@@ -227,7 +227,10 @@ class _Race(Generic[Q, R]):
         self._arms.append(arm)
         self._running.append(arm)
         if not owner.start(partial(self._run, arm), partial(self._end, arm)):
-            arm.ended = True  # the transport is closing
+            assert arm.number > 1, "asked before"
+            self._stop("closed")  # the transport is closing, and lets end what runs
+            arm.ended = True
+            self._running.remove(arm)
 
     async def _run(self, arm: _Arm[Q, R]) -> None:
         try:
@@ -272,6 +275,7 @@ class _Race(Generic[Q, R]):
             fault = family.fault(error)
             if arm.number > 1 and fault is Fault.SATURATED:
                 self._stop("pool")
+                self._retries.refund(self._call.key)
                 return None
         header: Callable[[str], str | None] = response.headers.get if response is not None else _no_header
         arm.turned_down = self._turns_down(response, arm.number)

@@ -19,7 +19,6 @@ from holdfast.errors import Refused, Throttled
 __all__ = ["Throttling"]
 
 _KEYS = 1024
-_CLOCK_SLACK = 0.005  # a timer may fire this much before its time
 _SILENT = (Fault.SATURATED, Fault.LOCAL)
 """What says nothing about the server."""
 
@@ -82,12 +81,7 @@ class Throttling:
         """Whether a failure is the server's."""
         if isinstance(error, Refused) or fault in _SILENT:  # to the library our refusals are transport errors
             return False
-        cut_short = (
-            not call.full_attempt
-            and call.deadline is not None
-            and self._clock.monotonic() >= call.deadline - _CLOCK_SLACK
-        )
-        return not cut_short
+        return not call.cut_short(self._clock.monotonic())
 
 
 def _throttled(key: str, probability: float) -> Throttled:
