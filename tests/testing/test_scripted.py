@@ -114,3 +114,10 @@ async def test_a_connection_that_fails_leaves_the_body_alone(family: FamilyModul
     async with stage(family, [Fails("ConnectError"), Reply()]) as on:
         await on.client.put(URL, content=once())
     assert [sent.body for sent in on.script.sent] == [b"", b"body"]
+
+
+async def test_an_answer_may_be_given_as_a_value(family: FamilyModules) -> None:
+    async with stage(family, [Reply.json({"a": [1]}, status=201, headers={"X-Key": "1"})]) as on:
+        response = await on.client.get(URL)
+    assert (response.status_code, response.json(), response.headers["x-key"]) == (201, {"a": [1]}, "1")
+    assert response.headers["content-type"] == "application/json"

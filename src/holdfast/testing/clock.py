@@ -85,9 +85,11 @@ class VirtualClock:
         self._parked: dict[_Sleeper, None] = {}
 
     def monotonic(self) -> float:
+        """Seconds since ``start``; moved by `advance`, or by itself with ``jump``."""
         return self._now
 
     def wall(self) -> float:
+        """Seconds since the epoch; goes with `monotonic`, unless `set_wall` moves it."""
         return self._now + self._wall_offset
 
     def set_wall(self, seconds: float) -> None:
@@ -100,6 +102,7 @@ class VirtualClock:
         return sum(1 for timer in self._timers if timer.fire is not None)
 
     async def sleep(self, seconds: float) -> None:
+        """Return when so much virtual time has passed; 0 or less is a checkpoint. A cancelled one leaves no trace."""
         if seconds <= 0:
             await anyio.lowlevel.checkpoint()
             return
@@ -117,6 +120,7 @@ class VirtualClock:
                 self._hand_over()
 
     def timeout_at(self, deadline: float) -> TimeLimit:
+        """A context that cancels what is inside it when `monotonic` reaches ``deadline``, and swallows that."""
         return _VirtualTimeLimit(self, deadline)
 
     def call_at(self, at: float, fire: Callable[[], None]) -> _Timer:

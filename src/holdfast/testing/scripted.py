@@ -24,15 +24,29 @@ _NEVER_SENT: Final = ("Connect", "Pool", "Proxy")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response, ``delay`` seconds after the request. ``body`` in several chunks comes as a stream."""
+    """A response, ``delay`` seconds after the request. ``body`` in several chunks comes as a stream.
+
+    ``every``: seconds before each chunk. ``then``: how a body ends that does not end well.
+
+    >>> Reply.json({"name": "Ada"}, status=201).body
+    b'{"name": "Ada"}'
+    """
 
     status: int = 200
     _: KW_ONLY
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes | tuple[bytes, ...] = b""
     delay: float = 0.0
-    every: float = 0.0  # seconds before each chunk
-    then: Fails | Hangs | None = None  # how a body ends that does not end well
+    every: float = 0.0
+    then: Fails | Hangs | None = None
+
+    @classmethod
+    def json(
+        cls, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, delay: float = 0.0
+    ) -> Reply:
+        """A response whose body is ``value`` as JSON."""
+        typed = {"Content-Type": "application/json", **(headers or {})}
+        return cls(status, headers=typed, body=json.dumps(value).encode(), delay=delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,7 @@ class ScriptedTransport(Generic[Q, R]):
         self.closed = False
 
     async def handle_async_request(self, request: Q) -> R:
+        """Answer as the script says; called by the layer or the client above."""
         sent = Sent(request.method, request.url.raw_path.decode(), tuple(request.headers.raw), self._clock.monotonic())
         self.sent.append(sent)
         number = len(self.sent)
@@ -150,6 +165,7 @@ class ScriptedTransport(Generic[Q, R]):
             self.in_flight -= 1
 
     async def aclose(self) -> None:
+        """Note it in ``closed``; nothing is held, so it may be used on."""
         self.closed = True
 
     def assert_done(self) -> None:

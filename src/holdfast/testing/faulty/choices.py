@@ -32,6 +32,7 @@ class Gate:
 
     @property
     def waiting(self) -> int:
+        """Requests held now."""
         return len(self._held)
 
     def open(self) -> None:

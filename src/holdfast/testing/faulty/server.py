@@ -98,6 +98,7 @@ class FaultyServer:
 
     @property
     def port(self) -> int:
+        """Chosen by the system when it starts; RuntimeError before."""
         return self._running().port
 
     @property
@@ -147,6 +148,7 @@ class FaultyServer:
 
     @property
     def connections_open(self) -> int:
+        """TCP connections that neither side has closed."""
         return self._ledger.connections_open
 
     @property
@@ -156,6 +158,7 @@ class FaultyServer:
 
     @property
     def peak_in_flight(self) -> int:
+        """The most that were in flight at once, since the start or `reset_counts`."""
         return self._ledger.peak_in_flight
 
     def reset_counts(self) -> None:
