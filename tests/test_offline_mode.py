@@ -233,6 +233,21 @@ async def test_an_answer_that_was_under_way_ends_it(family: FamilyModules) -> No
         assert not on.pipeline.is_offline(KEY)
 
 
+async def test_pipelines_under_one_client_go_offline_each_for_itself(family: FamilyModules) -> None:
+    def pipelines(clock: VirtualClock) -> Any:
+        first, second = (Pipeline(clock=clock, **PATIENT) for _ in range(2))
+        return Pipeline.by_origin({"http://api.test": first}, default=second)
+
+    async with stage(family, lambda number, request: Fails("ConnectError"), pipeline=pipelines) as on:
+        await calls(on, 31)
+        assert [on.pipeline.is_offline(key) for key in (KEY, OTHER, None)] == [True, False, False]
+        assert on.pipeline.snapshot()["origins"][KEY]["offline"] == {"for": 1.0, "probe_in": 9.0}
+        on.pipeline.offline()
+        assert on.pipeline.is_offline()
+        on.pipeline.online()
+        assert not on.pipeline.is_offline(KEY)
+
+
 async def test_by_hand_goes_before_and_coming_back_by_hand_is_for_all(family: FamilyModules) -> None:
     heard: list[Event] = []
     script: list[Step] = [*[Fails("ConnectError")] * 31, Reply(200)]
