@@ -144,7 +144,7 @@ async def test_only_that_key_is_offline(family: FamilyModules) -> None:
     def script(number: int, request: Any) -> Answer:
         return Fails("ConnectError") if request.url.host == "api.test" else Reply(200)
 
-    async with stage(family, script, **PATIENT) as on:
+    async with stage(family, script, **{**PATIENT, "breaker": CircuitBreaker()}) as on:
         await calls(on, 31)
         assert (await calls(on, 1), await calls(on, 1, url="http://other.test/")) == (["Offline"], ["200"])
         assert (on.pipeline.is_offline(KEY), on.pipeline.is_offline(OTHER)) == (True, False)
