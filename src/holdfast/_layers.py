@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from holdfast.policies.fallback import Fallbacks
     from holdfast.policies.fallback_settings import Fallback
     from holdfast.policies.hedge import Hedging
+    from holdfast.policies.observed_limits import ObservedLimits
     from holdfast.policies.offline import Switch
     from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.throttle import Throttling
@@ -95,6 +96,7 @@ class Layers:
         self.throttling = _throttling(policies, clock, random)
         self.circuits = _circuits(policies, clock, random, emitter)
         self.concurrency = _concurrency(policies, clock, emitter)
+        self.observed_limits = _observed_limits(policies, clock, emitter)
         self.limiter = _limiter(policies, clock, emitter)
         refusals = None if emitter is None else _refusal_telemetry(emitter)
         attempts = _attempts(policies, clock, emitter)
@@ -108,13 +110,22 @@ class Layers:
             self.throttling,
             self.circuits,
             self.concurrency,
+            self.observed_limits,
             self.limiter,
             attempts,
             _attempt_hooks(policies["hooks"]) if policies["hooks"] else None,
         )
         # For what is not HTTP (`_calls`): those that need neither methods, header fields nor bodies.
         self.for_calls: tuple[Middleware, ...] = _present(
-            watch, self.retries, refusals, self.throttling, self.circuits, self.concurrency, self.limiter, attempts
+            watch,
+            self.retries,
+            refusals,
+            self.throttling,
+            self.circuits,
+            self.concurrency,
+            self.observed_limits,
+            self.limiter,
+            attempts,
         )
 
     def offline_switch(self, mode: OfflineMode | None, clock: Clock) -> Switch:
@@ -141,6 +152,8 @@ class Layers:
             parts.append(("hedge", self.hedging.snapshot()))
         if self.concurrency is not None:
             parts.append(("concurrency", self.concurrency.snapshot()))
+        if self.observed_limits is not None:
+            parts.append(("rate_limit_observed", self.observed_limits.snapshot()))
         if self.limiter is not None:
             parts.append(("rate_limit", self.limiter.snapshot()))
         origins: dict[str, dict[str, Any]] = {}
@@ -278,22 +291,37 @@ def _circuits(
 def _concurrency(policies: Policies, clock: Clock, emitter: Emitter | None) -> Concurrency | None:
     settings = policies["concurrency"]
     if settings is None or isinstance(settings, ConcurrencyLimit):
-        return None if settings is None else Concurrency(settings, clock=clock)
+        return None if settings is None else Concurrency(settings, clock=clock, emitter=emitter)
     from holdfast.policies.adaptive import AdaptiveLimits
 
     return AdaptiveLimits(settings, clock=clock, emitter=emitter)
 
 
+def _limits(policies: Policies, *, observed: bool) -> list[Limit]:
+    given = policies["rate_limit"]
+    limits = [] if given is None else given if isinstance(given, Sequence) else [given]
+    return [limit for limit in limits if limit.observe is observed]
+
+
+def _observed_limits(policies: Policies, clock: Clock, emitter: Emitter | None) -> ObservedLimits | None:
+    limits = _limits(policies, observed=True)
+    if not limits:
+        return None
+    from holdfast.policies.observed_limits import ObservedLimits
+
+    return ObservedLimits(limits, clock=clock, emitter=emitter)
+
+
 def _limiter(policies: Policies, clock: Clock, emitter: Emitter | None) -> RateLimiter | Listening | None:
-    limits, pacing = policies["rate_limit"], policies["pacing"]
+    limits, pacing = _limits(policies, observed=False), policies["pacing"]
     if pacing not in (None, "guard"):
         pacing = pacing_of(pacing)
-    if limits is None and (pacing is None or pacing == "guard" or not pacing_of(pacing).adaptive):
+    if not limits and (pacing is None or pacing == "guard" or not pacing_of(pacing).adaptive):
         return None if pacing is None else Listening(pacing, clock=clock, emitter=emitter)
     from holdfast.policies.rate_limit import RateLimiter
 
     pacing = None if pacing is None else pacing_of(pacing)
-    return RateLimiter(() if limits is None else limits, clock=clock, pacing=pacing, emitter=emitter)
+    return RateLimiter(limits, clock=clock, pacing=pacing, emitter=emitter)
 
 
 def _refusal_telemetry(emitter: Emitter) -> Middleware:

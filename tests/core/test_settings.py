@@ -43,7 +43,8 @@ def test_settings_of_two_kinds_are_never_equal() -> None:
 
 
 def test_they_say_what_they_hold() -> None:
-    assert repr(ConcurrencyLimit(20, total=100)) == "ConcurrencyLimit(limit=20, total=100, max_queue=10000)"
+    said = "ConcurrencyLimit(limit=20, total=100, max_queue=10000, observe=False)"
+    assert repr(ConcurrencyLimit(20, total=100)) == said
 
 
 def test_nothing_of_them_changes() -> None:

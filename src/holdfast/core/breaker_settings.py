@@ -31,7 +31,7 @@ class CircuitBreaker(Settings):
     in a row open it again, and after ``ramp_for`` it closes whatever the load, so that failures that come
     from elsewhere cannot hold an origin back for ever. ``count_429`` makes 429 a failure. ``key(request)``
     names the circuit of a request in place of its origin; if it raises, the call ends with `InvalidOption`,
-    and no circuit changes.
+    and no circuit changes. ``observe``: circuits open and close, and report what they would refuse, and refuse nothing.
 
     >>> CircuitBreaker(failures=5).open_for
     5.0
@@ -58,6 +58,7 @@ class CircuitBreaker(Settings):
     count_429: bool = False
     failure_statuses: frozenset[int] = field(default=FAILURE_STATUSES)
     key: Callable[..., str] | None = None  # takes the request
+    observe: bool = False
 
     def __post_init__(self) -> None:
         for name in (

@@ -41,6 +41,8 @@ class RateLimit(Settings, kw_only=False):
     whose tokens a request takes: "origin" (or what its option ``key`` names in place of it), "operation" or
     "identity" for each of those options under it, or a function of a `Scope`, which has all three.
 
+    ``observe``: count and report who would have to wait or be refused, and hold back nobody.
+
     >>> RateLimit(100, per=60.0, burst=10).interval
     0.6
     """
@@ -53,6 +55,7 @@ class RateLimit(Settings, kw_only=False):
     max_wait: float | None = None
     max_queue: int = 10_000
     key: Key = "origin"
+    observe: bool = False
 
     def __post_init__(self) -> None:
         check_limit(self.limit, self.per, self.max_wait, self.max_queue, self.key)

@@ -31,8 +31,9 @@ class Window(Settings, kw_only=False):
     for ``margin`` seconds more than ``per``: as long as no request is later than another by more than that, the
     promise holds where the server counts too. None: a hundredth of ``per``, at most 0.5 s (`margin_in_force`).
 
-    ``max_wait`` (seconds, None: as long as the call's deadline allows), ``max_queue`` and ``key`` are as for
-    `RateLimit`. A cost counts as so many requests, rounded up. Memory: one float for each request of the window.
+    ``max_wait`` (seconds, None: as long as the call's deadline allows), ``max_queue``, ``key`` and ``observe``
+    are as for `RateLimit`. A cost counts as so many requests, rounded up. Memory: one float for each request of the
+    window.
 
     >>> Window(1000, per=3600.0).margin_in_force
     0.5
@@ -45,6 +46,7 @@ class Window(Settings, kw_only=False):
     max_wait: float | None = None
     max_queue: int = 10_000
     key: Key = "origin"
+    observe: bool = False
 
     def __post_init__(self) -> None:
         check_limit(self.limit, self.per, self.max_wait, self.max_queue, self.key)

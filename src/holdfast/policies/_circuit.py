@@ -16,7 +16,7 @@ __all__ = ["Circuit", "copier", "describe"]
 class Circuit:
     """The state of one key, and who waits for it to change."""
 
-    __slots__ = ("failure", "key", "late", "left", "queue", "recheck", "state")
+    __slots__ = ("failure", "key", "late", "left", "queue", "recheck", "state", "would_reject")
 
     def __init__(self, key: str, state: State) -> None:
         self.key = key
@@ -24,6 +24,7 @@ class Circuit:
         self.queue = Turnstile()
         self.failure: Callable[[], Exception] | None = None  # makes a fresh copy of the last failure
         self.recheck: Callable[[], None] | None = None  # for the calls of the present closed state
+        self.would_reject = 0  # calls that were only observed
         self.late = 0  # outcomes that came after their generation was over
         self.left = 0.0  # when it was last closed, in monotonic seconds: an outage may open it many times
 
@@ -64,6 +65,8 @@ def describe(circuit: Circuit, settings: CircuitBreaker, now: float) -> dict[str
         "in_flight": None,
         "limit": None,
     }
+    if settings.observe:
+        described["would_reject"] = circuit.would_reject
     match state:
         case Closed(tally=tally):
             described["failures_in_a_row"] = tally.run

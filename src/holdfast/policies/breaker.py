@@ -95,6 +95,8 @@ class Circuits:
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         layer = _Layer(self, family)
+        if self.settings.observe:
+            return self._observing(inner, family, layer)
         find, own_key, slow_after = self.find, self.settings.key, self.settings.slow_after
         monotonic, body_of = self.clock.monotonic, family.body
 
@@ -130,6 +132,33 @@ class Circuits:
                 else:
                     layer.answered(circuit, permit, call, response, body, begun)
                 return response
+
+        return handle
+
+    def _observing(self, inner: Handler[Q, R], family: Family[Q, R], layer: _Layer[Q, R]) -> Handler[Q, R]:
+        """What a circuit would refuse is counted, reported and sent; how that comes out moves no circuit."""
+        own_key = self.settings.key
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            circuit = self.find(call.key if own_key is None else layer.key(own_key, call, request))
+            begun = self.clock.monotonic()
+            answer = self.admit(circuit, begun)
+            begun -= sum(call.waits.values())
+            if isinstance(answer, Refuse):
+                circuit.would_reject += 1
+                if self._emitter is not None:
+                    self._emitter.refused(call, layer.refused(circuit, answer.retry_after), observed=True)
+            if not isinstance(answer, Permit):
+                return await inner(request)
+            try:
+                response = await inner(request)
+            except BaseException as error:
+                layer.failed(circuit, answer, call, error, begun)
+                raise
+            body = None if response.is_closed else family.body(response)
+            layer.answered(circuit, answer, call, response, body, begun)
+            return response
 
         return handle
 
@@ -376,18 +405,20 @@ class _Layer(Generic[Q, R]):
 
     def refusal(self, circuit: Circuit, retry_after: float, request: Q) -> Exception:
         """A fresh CircuitOpen, with a fresh copy of the last failure as its cause (R4.12)."""
+        error = self._family.refusal(self.refused(circuit, retry_after), request)
+        error.__cause__ = None if circuit.failure is None else circuit.failure()
+        return error
+
+    def refused(self, circuit: Circuit, retry_after: float) -> CircuitOpen:
         state = circuit.state
         retry_after = max(0.0, retry_after)
-        refused = CircuitOpen(
+        return CircuitOpen(
             f"the circuit of {circuit.key} is {state.name}; ask again in {retry_after:.3g} s",
             key=circuit.key,
             retry_after=retry_after,
             state=state.name,
             opened_at=None if isinstance(state, Closed | Disabled) else state.opened_at,
         )
-        error = self._family.refusal(refused, request)
-        error.__cause__ = None if circuit.failure is None else circuit.failure()
-        return error
 
     def _settle(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
+from typing import TYPE_CHECKING
 
 from holdfast._waiting import Line
 from holdfast._wire import Family, Handler, Q, R
@@ -15,6 +16,9 @@ from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.settings import Settings
 from holdfast.errors import ConcurrencyFull, DeadlineExceeded, Refused
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
 
 __all__ = ["Concurrency", "ConcurrencyLimit", "Permits"]
 
@@ -28,7 +32,8 @@ class ConcurrencyLimit(Settings, kw_only=False):
 
     The limit is that of the pool below (default: 100 connections), so that callers queue here, in order and
     within their deadline, and not there; for each key, so that one slow origin cannot take every permit
-    (``total``, default None: no such limit, would let it). ``max_queue`` bounds each line.
+    (``total``, default None: no such limit, would let it). ``max_queue`` bounds each line. ``observe``: count and
+    report who would have to wait or be refused, and hold back nobody.
 
     >>> ConcurrencyLimit(20, total=100).limit
     20
@@ -38,6 +43,7 @@ class ConcurrencyLimit(Settings, kw_only=False):
     _: KW_ONLY
     total: int | None = None
     max_queue: int = 10_000
+    observe: bool = False
 
     def __post_init__(self) -> None:
         if self.limit < 1:
@@ -51,13 +57,14 @@ class ConcurrencyLimit(Settings, kw_only=False):
 class Permits:
     """The permits of one key, or of all; and the line of those who wait. Free ones exist only if nobody waits."""
 
-    __slots__ = ("free", "limit", "line", "total")
+    __slots__ = ("free", "limit", "line", "total", "would_reject", "would_wait")
 
     def __init__(self, limit: int, total: Permits | None = None) -> None:
         self.limit = limit
         self.total = total
         self.free = limit
         self.line = Line()
+        self.would_wait = self.would_reject = 0  # of those that were only observed
 
     @property
     def idle(self) -> bool:
@@ -104,14 +111,17 @@ class Concurrency:
     permit was handed to it in that moment, the next one gets it.
     """
 
-    def __init__(self, settings: ConcurrencyLimit, *, clock: Clock) -> None:
+    def __init__(self, settings: ConcurrencyLimit, *, clock: Clock, emitter: Emitter | None = None) -> None:
         self.settings = settings
         self._clock = clock
+        self._emitter = emitter
         self._total = None if settings.total is None else Permits(settings.total)
         self._keys: dict[str, Permits] = {}
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         keys, total = self._keys, self._total
+        if self.settings.observe:
+            return self._observing(inner, family)
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
@@ -137,6 +147,42 @@ class Concurrency:
 
         return handle
 
+    def _observing(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+        """Those who would wait, or be refused, are counted, and sent like all others."""
+
+        async def handle(request: Q) -> R:
+            call: Call = request.extensions[CALL]
+            permits = self._keys.get(call.key) or self._permits(call.key)
+            if not self._would_admit(permits, call):
+                return await inner(request)
+            try:
+                response = await inner(request)
+                body = None if response.is_closed else family.body(response)
+            except BaseException:
+                permits.body_ended(None, False)
+                raise
+            if body is None:
+                permits.body_ended(None, True)
+            else:
+                body.watch(permits.body_ended)
+            return response
+
+        return handle
+
+    def _would_admit(self, permits: Permits, call: Call) -> bool:
+        """Take the permits that a call would have, at once or after a wait; False for one that would be refused."""
+        whole = [permits] if permits.total is None else [permits, permits.total]
+        for one in whole:
+            if -one.free >= self.settings.max_queue:  # as many have a permit too many as may wait for one
+                one.would_reject += 1
+                if self._emitter is not None:
+                    self._emitter.refused(call, self._full(one, -one.free, call), observed=True)
+                return False
+        for one in whole:
+            one.would_wait += one.free <= 0
+            one.free -= 1
+        return True
+
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
         for permits in self._all().values():
@@ -144,7 +190,12 @@ class Concurrency:
 
     def snapshot(self) -> dict[str, dict[str, int]]:
         """Permits in use and callers waiting, for each key; for all of them under ``"*"`` if there is a total."""
-        return {key: permits.snapshot() for key, permits in self._all().items()}
+        if not self.settings.observe:
+            return {key: permits.snapshot() for key, permits in self._all().items()}
+        return {
+            key: {**permits.snapshot(), "would_wait": permits.would_wait, "would_reject": permits.would_reject}
+            for key, permits in self._all().items()
+        }
 
     def _all(self) -> dict[str, Permits]:
         return self._keys if self._total is None else {"*": self._total, **self._keys}
@@ -179,11 +230,7 @@ class Concurrency:
         if call.arm > 1:
             raise ConcurrencyFull("no permit is free for a hedge", policy="concurrency", key=call.key)
         if len(line) >= self.settings.max_queue:
-            raise ConcurrencyFull(
-                f"all {permits.limit} permits are taken and {len(line)} requests wait, which is max_queue",
-                policy="concurrency",
-                key=call.key,
-            )
+            raise self._full(permits, len(line), call)
         started = self._clock.monotonic()
         caller = line.enter(call.owner, arrived=started, priority=call.options.priority)
         permits.hand_over()  # a dropped response is collected at any time, so perhaps since we looked
@@ -197,3 +244,10 @@ class Concurrency:
                 deadline=call.total,
             )
         call.waited("concurrency", waited)
+
+    def _full(self, permits: Permits, waiting: int, call: Call) -> ConcurrencyFull:
+        return ConcurrencyFull(
+            f"all {permits.limit} permits are taken and {waiting} requests wait, which is max_queue",
+            policy="concurrency",
+            key=call.key,
+        )

@@ -82,10 +82,14 @@ class Emitter:
     def hedge_won(self, call: Call, arm: int) -> None:
         self.emit(HedgeWon(**self.about(call), arm=arm))
 
-    def refused(self, call: Call, error: Refused) -> None:
+    def refused(self, call: Call, error: Refused, *, observed: bool = False) -> None:
         self.emit(
             Refusal(
-                **self.about(call), policy=error.policy, reason=refusal_reason(error), retry_after=error.retry_after
+                **self.about(call),
+                policy=error.policy,
+                reason=refusal_reason(error),
+                retry_after=error.retry_after,
+                observed=observed,
             )
         )
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from holdfast.core.hints import Hint
     from holdfast.policies.emitter import Emitter
 
-__all__ = ["Limit", "RateLimiter", "Tokens"]
+__all__ = ["Limit", "RateLimiter", "Tokens", "described", "meter_of", "scope_of"]
 
 Limit = RateLimit | Window
 
@@ -119,7 +119,7 @@ class RateLimiter:
             gate = self._recent
             if not plain or gate is None or gate.key != call.key:
                 try:
-                    gate = self._gate(_scope(call))
+                    gate = self._gate(scope_of(call))
                 except InvalidOption as error:
                     raise family.refusal(error, request) from error.__cause__
             cost = call.options.cost
@@ -207,7 +207,7 @@ class RateLimiter:
 
     def hear(self, call: Call, response: ResponseLike) -> None:
         """Go by what the answer to ``call`` says of the server's own limits, as all callers of its keys do then."""
-        self._hear(self._gate(_scope(call)), response)
+        self._hear(self._gate(scope_of(call)), response)
 
     def _hear(self, gate: Gate, response: ResponseLike) -> bool:
         """True if the answer said anything of limits."""
@@ -270,7 +270,7 @@ class RateLimiter:
         are the server's word, None if it said nothing; ``adapted_rate`` is what it seems to stand, None if not known.
         """
         now = self._clock.monotonic()
-        settings = [_described(limit) for limit in self.limits]
+        settings = [described(limit) for limit in self.limits]
         first = settings[0] if settings else {}
         said: dict[str, dict[str, Any]] = {}
         for keys in list(self._gates):
@@ -429,7 +429,7 @@ class RateLimiter:
         return tuple(keys)
 
     def _single(self, keys: tuple[str, ...]) -> Gate:
-        meters = [_meter(limit, alone=len(self.limits) == 1) for limit in self.limits]
+        meters = [meter_of(limit, alone=len(self.limits) == 1) for limit in self.limits]
         only = meters[0] if len(meters) == 1 else None
         return Gate(
             keys,
@@ -444,7 +444,7 @@ class RateLimiter:
         for place in enumerate(keys):
             crossing = self._crossings.get(place)
             if crossing is None:
-                crossing = self._crossings[place] = Crossing(_meter(self.limits[place[0]], alone=False))
+                crossing = self._crossings[place] = Crossing(meter_of(self.limits[place[0]], alone=False))
             crossings.append(crossing)
         meter = Joint([crossing.meter for crossing in crossings])
         return Gate(keys, meter, self._pacing, crossings=tuple(crossings))
@@ -472,18 +472,18 @@ def _scoped(key: str | Scope) -> Scope:
     return key if isinstance(key, Scope) else Scope(key)
 
 
-def _scope(call: Call) -> Scope:
+def scope_of(call: Call) -> Scope:
     return Scope(call.key, call.options.operation, call.options.identity)
 
 
-def _meter(limit: Limit, *, alone: bool) -> Meter:
+def meter_of(limit: Limit, *, alone: bool) -> Meter:
     if isinstance(limit, RateLimit):
         # Beside others it may not be this one for which a caller is late, so nothing is made up for.
         return Bucket(limit.capacity, limit.interval) if alone else Bucket(limit.capacity, limit.interval, 0.0)
     return Log(limit.limit, limit.per + limit.margin_in_force)
 
 
-def _described(limit: Limit) -> dict[str, float | str]:
+def described(limit: Limit) -> dict[str, float | str]:
     burst = limit.capacity if isinstance(limit, RateLimit) else limit.limit
     kind = "rate" if isinstance(limit, RateLimit) else "window"
     return {"kind": kind, "limit": limit.limit, "per": limit.per, "burst": burst}
