@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random as global_random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast._entry import Entry
@@ -120,7 +121,8 @@ class Pipeline:
             "max_body_bytes": max_body_bytes,
         }
         self._clock = clock
-        self._layers = layers = Layers(checked(policies), clock=clock, random=random)
+        self._policies = checked(policies)
+        self._layers = layers = Layers(self._policies, clock=clock, random=random)
         self._in_order, self._for_calls = layers.in_order, layers.for_calls
         self._calls: Calls | None = None  # made with the first function to be called
         self._entry = Entry(
@@ -167,6 +169,11 @@ class Pipeline:
     def clock(self) -> Clock:
         """What it takes its times from."""
         return self._clock
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it was made with, by the names of its arguments."""
+        return MappingProxyType({**self._policies})
 
     @property
     def circuits(self) -> Circuits:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import Cache, Pipeline
+from holdfast import Cache, CircuitBreaker, Pipeline, RateLimit, Retry
 from holdfast.auth import Bearer
 from holdfast.client import Resource, Service, accessor
 from holdfast.errors import (
@@ -480,3 +480,35 @@ async def test_arguments_are_checked_where_that_is_asked_for(family: FamilyModul
         assert await call == User(1, "Ada")
         assert s.shop.users is s.shop.users
         assert isinstance(s.shop, Shop)
+
+
+async def test_a_call_is_explained_without_being_made(family: FamilyModules) -> None:
+    def by_host(request: Any) -> str:
+        return f"circuit of {request.url.host}"
+
+    pipeline = {
+        "retry": Retry(attempts=4),
+        "breaker": CircuitBreaker(key=by_host),
+        "rate_limit": [RateLimit(5, key="operation"), RateLimit(9)],
+        "cache": Cache(rules={"Users.get": holdfast.CacheRule(ttl=5.0)}),
+    }
+    async with stage(family, pipeline=pipeline, auth=("user", "hunter2"), deadline=7.0) as s:
+        told = s.shop.explain(s.shop.users.get(1).using(query={"token": "hunter2"}, identity="ada"))
+        assert "hunter2" not in str(told)
+        origin = "http://api.test:80"
+        assert told["url"] == f"{BASE}/users/1?token=***"
+        assert (told["operation"], told["template"], told["key"]) == ("Users.get", "/users/{id}", origin)
+        assert (told["deadline"], told["attempts"], told["sent_again"]) == (7.0, 4, True)
+        assert told["breaker"] == {"key": "circuit of api.test"}
+        assert [limit["key"] for limit in told["rate_limit"]] == [f"{origin} Users.get", origin]
+        assert told["cache"]["identity"] == "ada"
+        assert "ttl=5.0" in told["cache"]["rule"]
+        assert not s.shop.explain(s.shop.users.create("Ada"))["sent_again"]
+        assert s.shop.explain(s.shop.users.order("Ada"))["sent_again"]
+        assert s.shop.explain(s.shop.users.get(1).using(retry=None))["attempts"] == 1
+        assert s.urls == []
+
+        # and it is what happens
+        await s.shop.users.get(1)
+        assert s.shop.pipeline is not None
+        assert {"circuit of api.test", f"{origin} Users.get + {origin}"} <= s.shop.pipeline.snapshot()["origins"].keys()

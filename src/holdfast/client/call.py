@@ -245,6 +245,13 @@ class Call(Generic[T_co]):
         self._use()
         return curl(self._channel, self._plan, self._reading.accept)
 
+    def explain(self) -> dict[str, Any]:
+        """What would become of it, as plain data: see `Service.explain`."""
+        from holdfast.client.explain import explain
+
+        self._use()
+        return explain(self._channel, self._plan, self._reading.accept)
+
     def _use(self) -> None:
         object.__setattr__(self, "_used", True)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from holdfast._wire import ClientLike, Inner
     from holdfast.by_origin import Pipelines
+    from holdfast.client.call import Call
     from holdfast.client.decode import UnknownFields
     from holdfast.client.inputs import Validate
     from holdfast.client.interceptors import Interceptors
@@ -158,6 +159,15 @@ class Service(Verbs):
         made._owner = False
         made._channel = self._channel.derived(auth, headers_of(headers or {}), given)
         return made
+
+    def explain(self, call: Call[Any]) -> dict[str, Any]:
+        """The policies in force for a call, and the keys under which they count it; plain data, keys are only added.
+
+        ``operation``, ``template``, ``url`` (secrets masked), ``deadline``, ``attempts``, ``sent_again`` (whether also
+        after the server may have acted), ``breaker``, ``rate_limit``, ``cache``, ... Nothing is sent. Of a lent client
+        only what the service adds is known.
+        """
+        return call.explain()
 
     async def __aenter__(self) -> Self:
         return self
