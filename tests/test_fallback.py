@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -24,8 +25,9 @@ from holdfast import (
     Retry,
     Substitute,
 )
+from holdfast.client import Call, Resource, Service, accessor
 from holdfast.events import CallEnded, Event, FallbackFailed, FellBack
-from holdfast.testing import Fails, Hangs, Reply
+from holdfast.testing import Fails, Hangs, Reply, ScriptedTransport
 from holdfast.testing.scripted import Answer, Step
 from tests.cache_origin import answer
 from tests.faults.wire import HALF_READ
@@ -274,6 +276,28 @@ async def test_values_are_found_by_operation_or_template(
     async with stage(family, [Reply(503)], **ONCE, fallback=Fallback(values=values)) as on:
         got = await on.client.get(URL, **request_options)
         assert (got.json(), holdfast.history(got).fallback) == ({"from": name}, name)
+
+
+@dataclass
+class Visits:
+    visits: int
+
+
+class Stats(Resource, path="/stats"):
+    def get(self) -> Call[Visits]:
+        return self.GET("", Visits)
+
+
+class Shop(Service):
+    stats = accessor(Stats)
+
+
+async def test_a_resource_finds_the_value_of_its_operation_and_says_what_it_is(family: FamilyModules) -> None:
+    script: ScriptedTransport[Any, Any] = ScriptedTransport(family.holdfast.FAMILY, [Reply(503)])
+    pipeline = holdfast.Pipeline(**ONCE, fallback=Fallback(values={"Stats.get": {"visits": 7}}))
+    async with Shop(A, pipeline=pipeline, transport=script, family=family.name) as shop:  # type: ignore[arg-type]
+        reply = await shop.stats.get().reply()
+        assert (reply.value, reply.source, reply.status) == (Visits(7), "fallback", 200)
 
 
 @pytest.mark.parametrize(
