@@ -82,6 +82,14 @@ async def test_a_circuit_that_was_opened_by_hand_is_down_until_it_is_reset(famil
         assert seen(on) == ("ok", "ok")
 
 
+async def test_a_circuit_that_only_observes_is_no_part_of_the_verdict(family: FamilyModules) -> None:
+    async with stage(family, [Reply(503)] * 5, breaker=CircuitBreaker(failures=2, observe=True), retry=None) as on:
+        for _ in range(5):
+            assert (await on.client.get(URL)).status_code == 503
+        assert on.pipeline.snapshot()["origins"][KEY]["circuit"]["state"] == "open"
+        assert seen(on) == ("ok", "ok")
+
+
 async def test_a_server_that_asks_for_silence_limits_its_callers(family: FamilyModules) -> None:
     async with stage(family, [Reply(429, headers={"Retry-After": "20"})], retry=None) as on:
         await on.client.get(URL)

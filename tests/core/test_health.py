@@ -45,6 +45,7 @@ def snapshot(offline: dict[str, Any] | None = None, **origins: dict[str, Any]) -
         ({"circuit": CLOSED, "retries_left": 0.0}, "ok", "ok", None, None),
         ({"circuit": FREE}, "ok", "ok", None, None),
         ({"circuit": OPEN}, "down", "circuit_open", 940.0, 1003.0),
+        ({"circuit": {**OPEN, "would_reject": 7}}, "ok", "ok", None, None),
         ({"circuit": DUE}, "down", "circuit_open", 991.0, 1000.0),
         ({"circuit": FORCED}, "down", "circuit_forced_open", 940.0, None),
         ({"circuit": PROBING}, "down", "circuit_half_open", 935.0, None),

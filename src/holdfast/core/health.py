@@ -132,7 +132,7 @@ def condition_of(error: Refused, now: float) -> Condition:
 def _of_circuit(parts: Mapping[str, Any], now: float) -> Condition:
     circuit: Mapping[str, Any] = parts.get("circuit", {})
     status, code = _CIRCUITS.get(circuit.get("state", "closed"), ("ok", "ok"))
-    if status == "ok":
+    if status == "ok" or "would_reject" in circuit:  # one that only observes holds back nobody
         return Condition()
     wait = circuit["retry_after"] if code == "circuit_open" else None
     return Condition(
