@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from contextvars import Context
+from typing import Any, TypeVarTuple
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from holdfast.clock import SystemClock
 pytestmark = pytest.mark.anyio
 
 CLOCK = SystemClock()
+Ts = TypeVarTuple("Ts")
 ON_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
@@ -101,3 +103,53 @@ def test_it_serves_trio_as_a_guest_of_asyncio() -> None:
         return (await done).unwrap()
 
     assert asyncio.run(host()) == "over"
+
+
+async def test_each_ends_at_its_own_time_whatever_was_set_before() -> None:
+    began, ended = CLOCK.monotonic(), dict[float, float]()
+
+    async def end_after(seconds: float) -> None:
+        with CLOCK.timeout_at(began + seconds):
+            await anyio.sleep_forever()
+        ended[seconds] = CLOCK.monotonic() - began
+
+    async with anyio.create_task_group() as group:
+        for seconds in (60.0, 0.06, 0.02, 0.1, 0.04, 0.02):
+            group.start_soon(end_after, seconds)
+        await anyio.sleep(0.2)
+        group.cancel_scope.cancel()
+    assert ended.keys() == {0.02, 0.04, 0.06, 0.1}
+    assert all(took >= seconds - 0.002 for seconds, took in ended.items()), ended
+
+
+async def test_one_inside_another_ends_the_one_that_is_over_first() -> None:
+    with CLOCK.timeout_at(CLOCK.monotonic() + 60.0):
+        with CLOCK.timeout_at(CLOCK.monotonic() + 0.01):
+            await anyio.sleep_forever()
+        with CLOCK.timeout_at(CLOCK.monotonic() + 30.0), CLOCK.timeout_at(CLOCK.monotonic() + 60.0):
+            await anyio.sleep(0.01)
+            return
+    pytest.fail("it swallowed a good end")  # pyright: ignore[reportUnreachable]
+
+
+def test_who_is_done_in_time_leaves_no_timer_behind() -> None:
+    class Counting(asyncio.SelectorEventLoop):
+        timers = 0
+
+        def call_at(
+            self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+        ) -> asyncio.TimerHandle:
+            self.timers += 1
+            return super().call_at(when, callback, *args, context=context)
+
+    async def busy() -> int:
+        for _ in range(100):
+            with CLOCK.timeout_at(CLOCK.monotonic() + 60.0):
+                await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Counting)
+        return loop.timers
+
+    for _ in range(2):  # the second loop has nothing of the first one's
+        with asyncio.Runner(loop_factory=Counting) as runner:
+            assert runner.run(busy()) == 1
