@@ -14,10 +14,10 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, overload
 
-from holdfast.client.forms import Foreign, Unknown, shape_of
 from holdfast.client.shapes import Mismatch, Shape, kind_of_json, member
 from holdfast.core.document import Malformed, json_text, media_type, read_json, text_of
 from holdfast.core.failure import EXCERPT
+from holdfast.core.value import Value
 from holdfast.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -123,11 +123,12 @@ class Decoder(Generic[T]):
             raise Mismatch(mismatch.expected, "an empty body") from None
 
 
-class _Settings(typing.NamedTuple):
-    strict: bool
-    path: tuple[str, ...]
-    max_bytes: int
-    max_depth: int
+class _Settings(Value):
+    def __init__(self, strict: bool, path: tuple[str, ...], max_bytes: int, max_depth: int) -> None:
+        self.strict: Final = strict
+        self.path: Final = path
+        self.max_bytes: Final = max_bytes
+        self.max_depth: Final = max_depth
 
 
 class _Shaped:
@@ -246,7 +247,7 @@ def decoder_for(
     try:
         return _kept(into, unknown, unwrap, max_bytes, max_depth)
     except TypeError as error:
-        if isinstance(error, Unknown):
+        if type(error) is not TypeError:  # ours, which says that nobody can decode it
             raise
         return _made(into, unknown, unwrap, max_bytes, max_depth)  # an Annotated whose metadata has no hash
 
@@ -262,6 +263,8 @@ def _made(into: Any, unknown: str, unwrap: str | None, max_bytes: int, max_depth
             passing = _passing(others[0], settings)
             if passing is not None:
                 return passing if len(members) == 1 or passing.passes_response else _OrNothing(passing)
+    from holdfast.client.forms import Foreign, Unknown, shape_of
+
     try:
         return Decoder(_Shaped(shape_of(into, strict=settings.strict)), settings)
     except Foreign as foreign:
@@ -304,6 +307,8 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _reader_of(library: str, into: Any, *, strict: bool) -> Reader:
+    from holdfast.client.forms import Unknown
+
     try:
         if library == "pydantic":
             from holdfast.client.decode_pydantic import PydanticReader

@@ -20,7 +20,7 @@ Read: TypeAlias = Callable[[Any], Any]
 _LOOK_DEEP: Final = 2
 """Levels that a union looks at to choose a member. Then it is final: trying one after the other takes time that is
 exponential in the depth of an answer."""
-_NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]{0,63}")
+_NAME: Final = r"[A-Za-z_$][A-Za-z0-9_$-]{0,63}"
 
 # Ranks in a union: the more special goes first
 NULL, BOOLEAN, INTEGER, FLOAT, CONSTANT, SPECIAL, WIDER, TEXT, ARRAY, OBJECT, MAPPING, ANY = range(12)
@@ -91,7 +91,7 @@ def kind_of_json(value: Any) -> str:
 
 def member(name: str) -> str:
     """A step of a path; a name that need not be one of a field is not told."""
-    return f".{name}" if _NAME.fullmatch(name) else "[...]"
+    return f".{name}" if re.fullmatch(_NAME, name) else "[...]"
 
 
 def items_in(value: Any) -> list[Any]:

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 __all__ = ["Malformed", "charset_of", "check_depth", "json_text", "media_type", "read_json", "text_of"]
 
-_CHARSET: Final = re.compile(r';[ \t]*charset[ \t]*=[ \t]*"?([A-Za-z0-9_.:+-]{1,40})"?', re.IGNORECASE)
+# Patterns are compiled when they are first used: most answers need none of them.
+_CHARSET: Final = r'(?i);[ \t]*charset[ \t]*=[ \t]*"?([a-z0-9_.:+-]{1,40})"?'
 _SLOW: Final = frozenset({"idna", "punycode"})  # quadratic, and no charset of any body
 _STEPS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")  # one level in, one out
 _ALL_BUT_STRUCTURE: Final = bytes(code for code in range(256) if code not in b'[]{}"')
-_STRING: Final = re.compile(rb'"[^"]*"')
+_STRING: Final = rb'"[^"]*"'
 
 
 class Malformed(ValueError):
@@ -38,7 +39,7 @@ def media_type(content_type: str | None) -> str:
 
 def charset_of(content_type: str | None) -> str | None:
     """The codec that a Content-Type names, None if it names none that we have."""
-    found = _CHARSET.search(content_type) if content_type else None
+    found = re.search(_CHARSET, content_type) if content_type else None
     if found is None:
         return None
     try:
@@ -111,7 +112,7 @@ def check_depth(text: bytes, max_depth: int) -> None:
     if b"\\" in text:  # outside of strings there is none, so that pairs are found from the left
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     steps = text.translate(_STEPS, _ALL_BUT_STRUCTURE).replace(b'""', b"")  # most strings have no brackets
-    levels = accumulate(memoryview(_STRING.sub(b"", steps)).cast("b"))
+    levels = accumulate(memoryview(re.sub(_STRING, b"", steps)).cast("b"))
     if max(levels, default=0) > max_depth:
         raise Malformed(f"at most {max_depth} levels", "more")
 

@@ -68,7 +68,7 @@ _REQUEST_IDS: Final = (
     "x-trace-id",
     "cf-ray",
 )
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,200}")
+_REQUEST_ID: Final = r"[A-Za-z0-9._:/+=@-]{1,200}"
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def request_id_of(header: Callable[[str], str | None]) -> str | None:
     """What the server calls this exchange, if that is something which fits into a line of text."""
     for name in _REQUEST_IDS:
         value = header(name)
-        if value is not None and _REQUEST_ID.fullmatch(value):
+        if value is not None and re.fullmatch(_REQUEST_ID, value):
             return value
     return None
 
