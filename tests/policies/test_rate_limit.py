@@ -6,7 +6,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -446,6 +446,37 @@ def test_the_leaky_engine_keeps_order_rate_and_promise(burst: int, rate: int) ->
         assert limiter.snapshot()[KEY]["waiting"] == 0
 
     in_loop_time(main, RateLimit(rate, burst=burst, engine="leaky"))
+
+
+@pytest.mark.parametrize("engine", ["leaky", "smooth"])
+def test_ten_thousand_callers_drain_in_order_at_the_exact_rate_with_a_few_timers_for_each(
+    engine: Literal["leaky", "smooth"],
+) -> None:
+    # How long they take the machine is for benchmarks/limiter to say; that it is no more than so much for each is seen
+    # from what they ask of the loop.
+    callers, rate, burst = 10_000, 1000, 10
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+        limiter = RateLimiter(RateLimit(rate, burst=burst, engine=engine), clock=LoopClock())
+        taken: list[tuple[float, int]] = []
+
+        async def caller(number: int) -> None:
+            await limiter.acquire(KEY)
+            taken.append((loop.time(), number))
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(callers):
+                tasks.create_task(caller(number))
+        assert [number for _, number in taken] == list(range(callers))
+        ideal = [max(0, number + 1 - burst) / rate for number in range(callers)]
+        assert [at for at, _ in taken] == pytest.approx(ideal, abs=2 / rate)
+        assert loop.timers <= 2 * callers
+        assert loop.looks <= 5 * callers
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(main())
 
 
 def test_the_leaky_engine_uses_what_is_given_back_and_keeps_blocks() -> None:

@@ -185,7 +185,7 @@ class RateLimiter:
         if gate.waiting:
             return False
         now = self._clock.monotonic()
-        return gate.take(self._caller(cost, -math.inf, now), now, queued=False) is not None
+        return gate.take(Caller(cost, now, next(self._arrivals), None, now, 0), now, queued=False) is not None
 
     def wait_time(self, key: str | Scope, cost: float = 1.0, *, priority: int = 0) -> float:
         """Seconds that a request would wait which arrives now; 0 if it would not. Takes nothing.
@@ -291,14 +291,10 @@ class RateLimiter:
 
     async def _pass(self, gate: Gate, call: Call, cost: float) -> Place:
         """Off the short way: at once if nobody waits and the tokens are there, else through the line."""
-        clock = self._clock
-        started = clock.monotonic()
+        started = self._clock.monotonic()
         self._check_cost(gate, cost)
         gate.line.settle_loop()
-        until = started + self._max_wait
-        if call.deadline is not None and call.deadline < until:
-            until = call.deadline
-        caller = self._caller(cost, until, started, call)
+        caller = self._caller(call, cost, started)
         if not gate.waiting and (place := gate.take(caller, started, queued=False)) is not None:
             return place
         if call.arm > 1:  # a hedge waits for nothing
@@ -307,10 +303,10 @@ class RateLimiter:
         gate.busy += 1
         try:
             await self._stand(gate, caller)
-            now = clock.monotonic()
+            now = self._clock.monotonic()
         except BaseException:
             if not gate.leave(caller) and caller.place is not None:
-                gate.give_back(caller.place, cost, clock.monotonic())
+                gate.give_back(caller.place, cost, self._clock.monotonic())
             raise
         finally:
             gate.busy -= 1
@@ -319,9 +315,11 @@ class RateLimiter:
         call.waited("rate_limit", now - started)
         return gate.meter.sent(caller.place, cost, now)
 
-    def _caller(self, cost: float, until: float, now: float, call: Call | None = None) -> Caller:
-        owner, priority = (None, 0) if call is None else (call.owner, call.options.priority)
-        return Caller(cost, until, next(self._arrivals), owner, now, priority)
+    def _caller(self, call: Call, cost: float, now: float) -> Caller:
+        until = math.inf if self._max_wait == math.inf else now + self._max_wait
+        if call.deadline is not None and call.deadline < until:
+            until = call.deadline
+        return Caller(cost, until, next(self._arrivals), call.owner, now, call.options.priority)
 
     async def _stand(self, gate: Gate, caller: Caller) -> None:
         """Return once the caller was served or sent away."""
