@@ -172,3 +172,57 @@ def test_what_is_given_back_goes_to_each_limit() -> None:
     both.give_back(place, 2, 0.0)
     assert (bucket.available(0.0), log.available(0.0)) == (2, 3)
     assert both.idle(0.0)
+
+
+class JointMachine(RuleBasedStateMachine):
+    """A rate and a window as one: each keeps its promise, and of a refusal neither has noticed anything."""
+
+    BURST, INTERVAL, LIMIT, HOLDS = 3, 1.0, 4, 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.bucket = Bucket(self.BURST, self.INTERVAL)
+        self.log = Log(self.LIMIT, self.HOLDS)
+        self.both = Joint([self.bucket, self.log])
+        self.unused: list[tuple[Place, int]] = []
+        self.sends: list[tuple[float, int]] = []
+
+    @rule(seconds=st.floats(0.0, 8.0))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(cost=st.integers(1, 3), used=st.booleans())
+    def take(self, cost: int, used: bool) -> None:
+        before = self.bucket.available(self.now), self.log.available(self.now)
+        wait = self.both.wait(cost, self.now)
+        assert wait == max(self.bucket.wait(cost, self.now), self.log.wait(cost, self.now))
+        place = self.both.take(cost, self.now)
+        assert (place is None) == (wait > 0)
+        after = self.bucket.available(self.now), self.log.available(self.now)
+        if place is None:
+            assert after == before
+        else:
+            assert after == pytest.approx((before[0] - cost, before[1] - cost))
+            if used:
+                self.sends.append((self.now, cost))
+            else:
+                self.unused.append((place, cost))
+
+    @precondition(lambda self: self.unused)
+    @rule(place=st.integers(0, 9))
+    def give_back(self, place: int) -> None:
+        taken, cost = self.unused.pop(place % len(self.unused))
+        self.both.give_back(taken, cost, self.now)
+
+    @invariant()
+    def both_promises_are_kept(self) -> None:
+        for first, (begin, _) in enumerate(self.sends):
+            total = 0
+            for end, cost in self.sends[first:]:
+                total += cost
+                assert total <= (end - begin) / self.INTERVAL + self.BURST + 1e-6
+                assert total <= self.LIMIT or end >= begin + self.HOLDS - 1e-6
+
+
+TestJoint = JointMachine.TestCase
