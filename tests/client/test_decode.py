@@ -8,6 +8,7 @@ import json
 import math
 import pickle
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -270,8 +271,8 @@ def test_each_type_takes_its_json(into: Any, said: Any, value: Any) -> None:
         (Model, {"id": "1"}, "$.id", "an integer", "a string"),
         (Model, {}, "$.id", "a value", "nothing"),
         (list[int | Model], [{"id": "x"}], "$[0]", "an integer", "an object"),
-        (Model, {"id": 1, "tags": {"a": "x"}}, "$.tags.a", "an integer", "a string"),
-        (Checked, {"name": "hunter 2"}, "$.name", "what pydantic calls no value_error", "a string"),
+        (Model, {"id": 1, "tags": {"hunter2": "x"}}, "$.tags[...]", "an integer", "a string"),
+        (Checked, {"name": "hunter 2"}, "$.name", "what the type allows (pydantic: value_error)", "a string"),
         (Struct, {"id": "1"}, "$.id", "int", "str"),
         (Struct, {}, "$.id", "a value", "nothing"),
         (list[Struct], [{"id": 1}, {"id": 1, "tags": {"a": "x"}}], "$[1].tags[...]", "int", "str"),
@@ -514,6 +515,36 @@ def test_no_traceback_holds_what_a_library_says_of_values(into: Any) -> None:
         decoder_for(into).decode(b'{"id": "hunter2"}')
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+class Strange(pydantic.BaseModel):
+    """Of fields whose errors quote what they were given."""
+
+    colour: Colour = Colour.RED
+    code: Annotated[str, pydantic.Field(pattern="^[a-z]$")] = "a"
+    link: pydantic.HttpUrl | None = None
+    at: datetime | None = None
+    kind: Literal["a"] = "a"
+
+
+class StrangeStruct(msgspec.Struct):
+    colour: Colour = Colour.RED
+    code: Annotated[str, msgspec.Meta(pattern="^[a-z]$")] = "a"
+    at: datetime | None = None
+    kind: Literal["a"] = "a"
+
+
+@pytest.mark.parametrize("into", [Strange, StrangeStruct])
+@pytest.mark.parametrize("name", ["colour", "code", "link", "at", "kind"])
+def test_no_librarys_error_tells_a_value(into: Any, name: str) -> None:
+    if name not in into.__annotations__:
+        return
+    said = body({name: "hunter2 hunter2"})
+    with pytest.raises(DecodeError) as caught:
+        decoder_for(into).decode(said)
+    error = caught.value
+    assert "hunter2" not in "".join(traceback.format_exception(error))
+    assert error.path.startswith(f"$.{name}")
 
 
 # Settings

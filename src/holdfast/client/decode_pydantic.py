@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from pydantic import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeAdapter, ValidationError
+from pydantic import (
+    PydanticSchemaGenerationError,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 
 from holdfast.client.forms import Unknown
 from holdfast.client.shapes import Mismatch, items_in, kind_of_json, member, names_in
@@ -20,6 +27,7 @@ class PydanticReader:
     """pydantic's own rules for a type, in its JSON mode: its aliases, its validators, its leniency."""
 
     def __init__(self, into: Any, *, strict: bool) -> None:
+        self._known: frozenset[str] | None = None
         self._extra: Literal["forbid"] | None = "forbid" if strict else None  # None: as the model says
         try:
             self._adapter: TypeAdapter[Any] = TypeAdapter(into)
@@ -42,13 +50,37 @@ class PydanticReader:
             first = error.errors(include_url=False, include_input=True)[0]
             if first["type"] == "json_invalid":
                 raise Malformed("JSON", "something else") from None
-            raise _mismatch(first, text) from first.get("ctx", {}).get("error")  # what a validator of the user's raised
+            raised = first.get("ctx", {}).get("error")  # by a validator of the user's; pydantic has a text there
+            cause = raised if isinstance(raised, BaseException) else None
+            raise _mismatch(first, text, self._names()) from cause
+
+    def _names(self) -> frozenset[str]:
+        """All names of fields in the type; looked up for the first error, and none where there is no schema of it."""
+        if self._known is None:
+            try:
+                self._known = frozenset(_properties(self._adapter.json_schema()))
+            except PydanticUserError:
+                self._known = frozenset()
+        return self._known
 
 
-def _mismatch(first: Any, text: bytes) -> Mismatch:
+def _properties(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for name, inner in names_in(schema).items():
+            if name == "properties" and isinstance(inner, dict):
+                yield from names_in(inner)
+            yield from _properties(inner)
+    elif isinstance(schema, list):
+        for inner in items_in(schema):
+            yield from _properties(inner)
+
+
+def _mismatch(first: Any, text: bytes, known: frozenset[str]) -> Mismatch:
     kind: str = first["type"]
     missing = kind == "missing"
-    mismatch = Mismatch("a value" if missing else _EXPECTED.get(kind, f"what pydantic calls no {kind}"), "nothing")
+    mismatch = Mismatch(
+        "a value" if missing else _EXPECTED.get(kind, f"what the type allows (pydantic: {kind})"), "nothing"
+    )
     if not missing:
         mismatch.got = kind_of_json(first["input"])
     at: Any = json.loads(text)
@@ -58,7 +90,8 @@ def _mismatch(first: Any, text: bytes) -> Mismatch:
             mismatch.steps.insert(0, f"[{step}]")
         elif isinstance(at, dict) and (step in at or (missing and number == len(first["loc"]))):
             at = names_in(at).get(step)
-            mismatch.steps.insert(0, member(str(step)))
+            is_field = step in known or kind == "extra_forbidden"
+            mismatch.steps.insert(0, member(str(step)) if is_field else "[...]")
         # else it names a member of a union or a step of a validator, which are no part of the answer
     return mismatch
 
