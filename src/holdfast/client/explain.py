@@ -45,12 +45,15 @@ def explain(channel: Channel, plan: Plan, accept: bytes | None) -> dict[str, Any
 def _policies(settings: Mapping[str, Any], request: Any, options: Mapping[str, Any], key: str) -> dict[str, Any]:
     scope = Scope(key, options.get("operation"), options.get("identity"))
     retry, breaker, limits = settings["retry"], settings["breaker"], settings["rate_limit"]
-    limits = [] if limits is None else limits if isinstance(limits, (list, tuple)) else [limits]
+    single = not isinstance(limits, (list, tuple))
+    every: list[Any] = [] if limits is None else [limits] if single else [*limits]
     attempts = 1 if retry is None else options.get("attempts", retry.attempts)
     keys = settings["idempotency"]
     keyed = "idempotency-key" in request.headers or (keys is not None and request.method in keys.methods)
     # Also after the server may have acted on it; what it cannot have acted on is always sent again.
-    again = attempts > 1 and (keyed or bool(options.get("idempotent")) or request.method in retry.methods)
+    again = attempts > 1 and (
+        keyed or bool(options.get("idempotent")) or (retry is not None and request.method in retry.methods)
+    )
     return {
         "deadline": options.get("deadline", settings["deadline"]),
         "attempt_timeout": options.get("attempt_timeout", settings["attempt_timeout"]),
@@ -58,7 +61,7 @@ def _policies(settings: Mapping[str, Any], request: Any, options: Mapping[str, A
         "sent_again": again,
         "breaker": None if breaker is None else {"key": key if breaker.key is None else breaker.key(request)},
         "concurrency": None if settings["concurrency"] is None else {"key": key},
-        "rate_limit": [{"limit": repr(limit), "key": key_for(limit.key, scope)} for limit in limits],
+        "rate_limit": [{"limit": repr(limit), "key": key_for(limit.key, scope)} for limit in every],
         "cache": _cache(settings["cache"], request, options),
         **{name: None if settings[name] is None else repr(settings[name]) for name in ("retry", "hedge", "fallback")},
     }
