@@ -693,7 +693,9 @@ JSON: Final[st.SearchStrategy[Any]] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS,
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["id", "name", "kind", "items", "value"]), inner)
+        | st.dictionaries(
+            st.text(max_size=3) | st.sampled_from(["id", "name", "kind", "items", "value", "at", "link"]), inner
+        )
     ),
     max_leaves=12,
 )
@@ -702,17 +704,18 @@ ANY_TYPE: Final = st.sampled_from(
         User, Admin | User | None, Cat | Dog, Tree, Page[Tree], UserPage, Renamed, Movie, Point, Account, Positive,
         dict[int, Level], dict[Colour, int], set[int | str], frozenset[Any], tuple[int, ...], list[bytes | Decimal],
         float, Literal["cat", 1], Lenient, datetime | date | timedelta, UUID | int, list[User] | dict[str, User],
-        Model, list[Model] | None, Struct, dict[str, Struct], list[Struct | int], Any, str, bytes, None,
+        Model, list[Model] | None, Strange, StrangeStruct, Struct, dict[str, Struct], list[Struct | int],
+        Any, str, bytes, None,
     ]
 )  # fmt: skip
 
 
-@given(into=ANY_TYPE, said=JSON, unknown=st.sampled_from(["ignore", "error"]))
-def test_any_json_is_a_value_or_a_decode_error(into: Any, said: Any, unknown: Any) -> None:
+@given(into=ANY_TYPE, said=JSON, unknown=st.sampled_from(["ignore", "error"]), unwrap=st.sampled_from([None, "data"]))
+def test_any_json_is_a_value_or_a_decode_error(into: Any, said: Any, unknown: Any, unwrap: str | None) -> None:
     if unknown == "error" and "Struct" in str(into):
         return
     try:
-        decoder_for(into, unknown=unknown).decode(body(said))
+        decoder_for(into, unknown=unknown, unwrap=unwrap).decode(body({"data": said} if unwrap else said))
     except DecodeError as error:
         str(error).encode()
         pickle.dumps(error)
