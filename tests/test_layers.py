@@ -67,6 +67,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._waiting": KNOWN_TO_ALL | {"holdfast.core"},
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
     "holdfast._calls": KNOWN_TO_ALL | {"holdfast._deadline", "holdfast._wire", "holdfast.call", "holdfast.core"},
+    "holdfast._describe": KNOWN_TO_ALL,
     "holdfast.background": KNOWN_TO_ALL | {"holdfast._deadline"},
     "holdfast.pools": BELOW_POLICIES,
     "holdfast.stores": BELOW_POLICIES,
@@ -75,7 +76,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._entry": BELOW_POLICIES | {"holdfast.by_origin", "holdfast.policies"},
     "holdfast._layers": BELOW_POLICIES | {"holdfast.policies", "holdfast.stores"},  # it makes the default store
     "holdfast.pipeline": BELOW_POLICIES
-    | {"holdfast._entry", "holdfast._layers", "holdfast.by_origin", "holdfast.policies"},
+    | {"holdfast._describe", "holdfast._entry", "holdfast._layers", "holdfast.by_origin", "holdfast.policies"},
     "holdfast.asgi": KNOWN_TO_ALL | {"holdfast._deadline"},
     "holdfast._door": BELOW_POLICIES | {"holdfast.by_origin"},
     "holdfast.httpx": FAMILY,

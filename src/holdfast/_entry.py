@@ -5,7 +5,7 @@ The outermost layer. All others find the `Call` in the request's extensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdfast._deadline import in_force
@@ -60,7 +60,16 @@ class Entry:
         self._sends_again = sends_again
         self.switch = switch  # made when the pipeline first goes offline, if not before
 
-    def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
+    def reconfigure(self, deadline: float | None, max_body_bytes: int | None, *, sends_again: bool) -> None:
+        """For the calls that come in once their transport was bound anew."""
+        self._deadline = deadline
+        self._max_body_bytes = max_body_bytes
+        self._sends_again = sends_again
+
+    def bind(
+        self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner
+    ) -> tuple[Handler[Q, R], Callable[[Handler[Q, R]], None]]:
+        """The handler of a transport, and a function that binds it anew: it then sends by what it is given."""
         monotonic, limit, body_of = self._clock.monotonic, self._max_body_bytes, family.body
         sends_again, leave, telemetry, total = self._sends_again, owner.leave, self._telemetry, self._deadline
         guarded = self._guarded(inner, family)
@@ -121,7 +130,14 @@ class Entry:
                 telemetry.ended(call, request.method, monotonic() - now, response, None)
             return response
 
-        return handle
+        def rebind(beneath: Handler[Q, R]) -> None:
+            nonlocal inner, guarded, limit, sends_again, total
+            inner, guarded = beneath, self._guarded(beneath, family)
+            if not plain and self._fallback is not None:
+                guarded = self._fallback.bind(guarded, family)
+            limit, sends_again, total = self._max_body_bytes, self._sends_again, self._deadline
+
+        return handle, rebind
 
     def _guarded(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         """``inner`` behind what keeps all of a call from being sent: its deadline is over, or it is offline."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from holdfast.policies.rate_limit import Limit, RateLimiter
     from holdfast.policies.throttle import Throttling
 
-__all__ = ["ATTEMPT_TIMEOUT", "Layers", "Policies", "checked"]
+__all__ = ["ATTEMPT_TIMEOUT", "Changes", "Layers", "Policies", "checked"]
 
 ATTEMPT_TIMEOUT = 10.0
 
@@ -70,6 +70,18 @@ class Policies(TypedDict):
     buffer_body: Auto
     deadline_covers_body: Auto
     max_body_bytes: int | None
+
+
+class Changes(TypedDict, total=False):
+    """What `Pipeline.reconfigure` takes."""
+
+    retry: Retry
+    budget: RetryBudget
+    breaker: CircuitBreaker
+    rate_limit: Limit | Sequence[Limit]
+    concurrency: ConcurrencyLimit
+    deadline: float | None
+    attempt_timeout: float | None
 
 
 class _Queue(Protocol):
@@ -99,7 +111,8 @@ class Layers:
         self.observed_limits = _observed_limits(policies, clock, emitter)
         self.limiter = _limiter(policies, clock, emitter)
         refusals = None if emitter is None else _refusal_telemetry(emitter)
-        attempts = _attempts(policies, clock, emitter)
+        self.policies = policies
+        self.attempts = attempts = _attempts(policies, clock, emitter)
         watch = None if self.switch is None else self.switch.watch
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
@@ -133,6 +146,24 @@ class Layers:
 
         return Switch(clock=clock, stored=self.caching, emitter=self.emitter, mode=mode)
 
+    def reconfigure(self, policies: Policies) -> None:
+        """Give the layers other settings. Raises ValueError, and changes nothing, for what takes other layers."""
+        _check_same_layers(self.policies, policies)
+        limits, observed = _limits(policies, observed=False), _limits(policies, observed=True)
+        retry, breaker, permits = policies["retry"], policies["breaker"], policies["concurrency"]
+        if self.retries is not None and retry is not None:
+            self.retries.reconfigure(retry, policies["budget"])
+        if self.circuits is not None and breaker is not None:
+            self.circuits.reconfigure(breaker, policies["attempt_timeout"])
+        if self.concurrency is not None and isinstance(permits, ConcurrencyLimit):
+            self.concurrency.reconfigure(permits)
+        if self.limiter is not None and not isinstance(self.limiter, Listening) and limits:
+            self.limiter.reconfigure(limits)
+        if self.observed_limits is not None and observed != list(self.observed_limits.limits):
+            self.observed_limits.reconfigure(observed)
+        self.attempts.reconfigure(policies["attempt_timeout"])
+        self.policies = policies
+
     @property
     def queues(self) -> Iterable[_Queue]:
         """Where calls wait."""
@@ -161,6 +192,25 @@ class Layers:
             for key, value in by_key.items():
                 origins.setdefault(key, {})[name] = value
         return origins
+
+
+def _check_same_layers(before: Policies, after: Policies) -> None:
+    for name in ("retry", "budget", "breaker", "concurrency", "rate_limit"):
+        if (before[name] is None) != (after[name] is None):
+            raise ValueError(f"reconfigure neither adds nor takes away a layer: {name}={after[name]}")
+    permits = (before["concurrency"], after["concurrency"])
+    plain = [one for one in permits if isinstance(one, ConcurrencyLimit)]
+    if permits[0] != permits[1] and (len(plain) < 2 or (plain[0].total is None) != (plain[1].total is None)):
+        raise ValueError("reconfigure takes a ConcurrencyLimit for a ConcurrencyLimit, both with a total or without")
+    if before["rate_limit"] != after["rate_limit"]:
+        from holdfast.policies.rate_limit import shape_of
+
+        shapes = [
+            [shape_of(limit) for limit in (*_limits(each, observed=False), *_limits(each, observed=True))]
+            for each in (before, after)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError("reconfigure keeps how many limits there are, of which kind, and their key and observe")
 
 
 def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import random as global_random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from weakref import WeakKeyDictionary
 
 from holdfast._entry import Entry
-from holdfast._layers import ATTEMPT_TIMEOUT, Layers, Policies, checked
+from holdfast._layers import ATTEMPT_TIMEOUT, Changes, Layers, Policies, checked
 from holdfast._wire import Family, Handler, Middleware, Q, R
 from holdfast.by_origin import Pipelines
 from holdfast.call import Owner
@@ -120,16 +121,17 @@ class Pipeline:
             "deadline_covers_body": deadline_covers_body,
             "max_body_bytes": max_body_bytes,
         }
+        self._given = policies
+        self._bound: WeakKeyDictionary[Any, Callable[[], None]] = WeakKeyDictionary()  # by handler, binds it anew
         self._clock = clock
-        self._policies = checked(policies)
-        self._layers = layers = Layers(self._policies, clock=clock, random=random)
+        self._layers = layers = Layers(checked(policies), clock=clock, random=random)
         self._in_order, self._for_calls = layers.in_order, layers.for_calls
         self._calls: Calls | None = None  # made with the first function to be called
         self._entry = Entry(
             clock,
             deadline,
             max_body_bytes,
-            sends_again=hedge is not None or (retry is not None and retry.attempts > 1),
+            sends_again=_sends_again(policies),
             telemetry=None if layers.emitter is None else _call_telemetry(layers.emitter),
             fallback=layers.fallbacks,
             switch=layers.switch,
@@ -172,8 +174,8 @@ class Pipeline:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What it was made with, by the names of its arguments."""
-        return MappingProxyType({**self._policies})
+        """What is in force, by the names of its arguments."""
+        return MappingProxyType({**self._layers.policies})
 
     @property
     def circuits(self) -> Circuits:
@@ -301,9 +303,40 @@ class Pipeline:
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
-        for layer in reversed(self._in_order if family.http else self._for_calls):
-            inner = layer.bind(inner, family)
-        return self._entry.bind(inner, family, owner)
+
+        def beneath() -> Handler[Q, R]:
+            handler = inner
+            for layer in reversed(self._in_order if family.http else self._for_calls):
+                handler = layer.bind(handler, family)
+            return handler
+
+        handler, rebind = self._entry.bind(beneath(), family, owner)
+        self._bound[handler] = lambda: rebind(beneath())
+        return handler
+
+    def reconfigure(self, **changes: Unpack[Changes]) -> None:
+        """Give the layers other settings, in one step between calls. Circuits, tokens, budgets and lines are kept.
+
+        What calls share (limits, permits, circuits) is under the new settings at once, also for those who wait. What is
+        a call's own (its number of attempts, its waits, its deadline) ends as it began; ``attempt_timeout`` holds from
+        the next attempt on. Raises ValueError, and changes
+        nothing, for what cannot work together, and for what would add a layer or take one away.
+        """
+        given: Policies = {**self._given, **changes}
+        self._layers.reconfigure(checked(given))
+        self._given = given
+        self._entry.reconfigure(given["deadline"], given["max_body_bytes"], sends_again=_sends_again(given))
+        for rebind in [*self._bound.values()]:
+            rebind()
+
+    def describe(self) -> dict[str, Any]:
+        """The policy in force, as plain data: settings with the defaults that gave way; functions and stores by name.
+
+        No secret is in it: of a store, a key or a listener there is the name of its class.
+        """
+        from holdfast._describe import described
+
+        return {name: described(setting) for name, setting in self._layers.policies.items()}
 
     def snapshot(self) -> dict[str, Any]:
         """What the state is now, for health checks: plain data; keys are only ever added.
@@ -338,6 +371,11 @@ class Pipeline:
         """
         for queue in self._layers.queues:
             queue.dismiss(make_error, owner)
+
+
+def _sends_again(policies: Policies) -> bool:
+    retry = policies["retry"]
+    return policies["hedge"] is not None or (retry is not None and retry.attempts > 1)
 
 
 def _call_telemetry(emitter: Emitter) -> CallTelemetry:

@@ -85,6 +85,7 @@ class Bucket:
 
     __slots__ = (
         "_barrier",
+        "_catch_up",
         "_folded",
         "_returns",
         "_shift",
@@ -102,6 +103,7 @@ class Bucket:
         self.blocked_until = -math.inf
         # A timer fires late, by a millisecond or so. What that costs is made up, at one time up to 50 ms of
         # grants or the burst, whichever is more. Half an interval never lets another grant through.
+        self._catch_up = catch_up
         self.late = max(catch_up - burst * interval, min(interval / 2, catch_up))
         self._shift = 0.0  # seconds by which all returns so far have moved the end of the line
         self._folded = 0.0  # the part of it that is not in the list any more
@@ -167,6 +169,21 @@ class Bucket:
         if end > self.full_at:
             self.full_at = end
             self._barrier = end + self._shift
+
+    def resize(self, burst: float, interval: float, now: float) -> None:
+        """Another burst and rate from now on. Tokens that are there stay, as far as they fit in; a block holds.
+
+        Tokens that were taken before are not taken back.
+        """
+        at, before = max(now, self.blocked_until), self.full_at
+        tokens = min(self.available(at), burst)
+        self.late = max(self._catch_up - burst * interval, min(interval / 2, self._catch_up))
+        self.burst, self.interval = burst, interval
+        self.full_at = at + (burst - tokens) * interval
+        moved = max(0.0, before - self.full_at) if before > now else 0.0  # places only ever grow
+        self._shift += moved
+        self._folded += moved
+        self._barrier = self.full_at + self._shift
 
     def available(self, now: float) -> float:
         """Tokens that are there; less than 0 during a block."""

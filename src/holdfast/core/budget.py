@@ -58,6 +58,13 @@ class Budget:
         self._first = [0] * _SLOTS
         self._retries = [0] * _SLOTS
 
+    def reconfigure(self, settings: RetryBudget) -> None:
+        """Other settings from now on; what was counted stays, unless the window is another."""
+        if settings.window == self._settings.window:
+            self._settings = settings
+        else:
+            self.__init__(settings)  # type: ignore[misc]  # begins anew, in place
+
     def deposit(self, now: float) -> None:
         """A call sent its first attempt."""
         if now >= self._ends_at:

@@ -79,6 +79,10 @@ class Joint:
         self._meters = tuple(meters)
 
     @property
+    def parts(self) -> tuple[Meter, ...]:
+        return self._meters
+
+    @property
     def largest(self) -> float:
         return min((meter.largest for meter in self._meters), default=math.inf)
 

@@ -130,6 +130,12 @@ class Log:
                 left -= 1
             position -= 1
 
+    def resize(self, limit: int, holds: float) -> None:
+        """Another limit from now on; what was sent counts on, as long as it is remembered."""
+        while len(self._times) > limit:  # those beyond it delay nobody
+            self._times.popleft()
+        self.limit, self.holds = limit, holds
+
     def block(self, until: float) -> None:
         """No token before ``until``. Never shortens a block."""
         self.blocked_until = max(self.blocked_until, until)

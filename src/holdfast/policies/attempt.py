@@ -63,6 +63,10 @@ class Attempts:
         self._cap = cap
         self._emitter = emitter
 
+    def reconfigure(self, timeout: float | None) -> None:
+        """For the calls that come in from now on."""
+        self._timeout = timeout
+
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         clock, monotonic, grace, buffer = self._clock, self._clock.monotonic, family.grace, self._buffer
         limit_of, body_of, everything = self._limit, family.body, sys.maxsize if self._cap is None else self._cap

@@ -185,6 +185,21 @@ class Circuits:
             raise
         layer.answered(circuit, permit, call, Result(None), None, begun)
 
+    def reconfigure(self, settings: CircuitBreaker, attempt_timeout: float | None) -> None:
+        """Other settings from now on; every circuit stays in its state.
+
+        A closed one keeps its run of failures, and its window if that is as long as before.
+        """
+        if settings.lease is None and attempt_timeout is not None:
+            settings = replace(settings, lease=2 * attempt_timeout)
+        before, self.settings = self.settings, settings
+        counted = ((each.window, each.slots, each.slow_after is None) for each in (before, settings))
+        if len(set(counted)) > 1:
+            for circuit in (*self._idle.values(), *self._busy.values()):
+                if isinstance(circuit.state, Closed):
+                    fresh, tally = closed(settings).tally, circuit.state.tally
+                    tally.window, tally.slow = fresh.window, fresh.slow
+
     def force_open(self, key: str) -> None:
         """Refuse all calls of ``key`` until `reset`."""
         circuit = self.find(key)

@@ -183,6 +183,14 @@ class Concurrency:
             one.free -= 1
         return True
 
+    def reconfigure(self, settings: ConcurrencyLimit) -> None:
+        """Other limits from now on, also for those who wait. Permits that are out stay out until they come back."""
+        self.settings = settings
+        for permits in self._keys.values():
+            permits.resize(settings.limit)
+        if self._total is not None and settings.total is not None:
+            self._total.resize(settings.total)
+
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
         for permits in self._all().values():

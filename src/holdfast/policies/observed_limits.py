@@ -106,6 +106,11 @@ class ObservedLimits:
 
         return handle
 
+    def reconfigure(self, limits: Sequence[Limit]) -> None:
+        """Other limits from now on, counted from nothing."""
+        self.limits = tuple(limits)
+        self._lines.clear()
+
     def snapshot(self) -> dict[str, list[dict[str, Any]]]:
         """By key, one for each limit: its settings, who would be in line, and who would have waited or been refused."""
         now, lines = self._clock.monotonic(), self._lines

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from holdfast.core.hints import Hint
     from holdfast.policies.emitter import Emitter
 
-__all__ = ["Limit", "RateLimiter", "Tokens", "described", "meter_of", "scope_of"]
+__all__ = ["Limit", "RateLimiter", "Tokens", "described", "meter_of", "scope_of", "shape_of"]
 
 Limit = RateLimit | Window
 
@@ -97,6 +97,15 @@ class RateLimiter:
         self._plain = all(key == "origin" for key in keys)
         # Limits that are asked for different keys do not stand and fall together.
         self._apart = any(key != keys[0] for key in keys)
+        self._settle_limits()
+        # Bounded by `_trim`, which looks before it drops.
+        self._gates: LRUCache[tuple[str, ...], Gate] = LRUCache(math.inf)
+        self._crossings: dict[tuple[int, str], Crossing] = {}
+        self._recent: Gate | None = None  # an LRU look-up costs more than taking a token
+        self._arrivals = count()
+
+    def _settle_limits(self) -> None:
+        """What follows from the limits, and not from how many and of what kind they are."""
         self._max_wait = min((limit.max_wait for limit in self.limits if limit.max_wait is not None), default=math.inf)
         self._max_queue = min((limit.max_queue for limit in self.limits), default=10_000)
         # aiolimiter reads asyncio's clock, so it is of no use with another.
@@ -104,12 +113,22 @@ class RateLimiter:
         wants_leaky = isinstance(only, RateLimit) and (
             only.engine == "leaky" or (only.engine is None and only.capacity >= _LEAKY_FROM)
         )
-        self._leaky = wants_leaky and isinstance(clock, SystemClock)
-        # Bounded by `_trim`, which looks before it drops.
-        self._gates: LRUCache[tuple[str, ...], Gate] = LRUCache(math.inf)
-        self._crossings: dict[tuple[int, str], Crossing] = {}
-        self._recent: Gate | None = None  # an LRU look-up costs more than taking a token
-        self._arrivals = count()
+        self._leaky = wants_leaky and isinstance(self._clock, SystemClock)
+
+    def reconfigure(self, limits: Sequence[Limit]) -> None:
+        """Other figures from now on, also for those who wait; `shape_of` is as before. Tokens stay, as do lines."""
+        self.limits = tuple(limits)
+        self._settle_limits()
+        now = self._clock.monotonic()
+        for (number, _), crossing in self._crossings.items():
+            resize(crossing.meter, self.limits[number : number + 1], now)
+        for gate in self._gates.values():
+            if not gate.crossings:
+                resize(gate.meter, self.limits, now)
+                gate.aio = AioBucket(gate.meter) if self._leaky and isinstance(gate.meter, Bucket) else None
+        for gate in self._gates.values():
+            self._review(gate)
+            gate.look_again()
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         monotonic, plain, hears = self._clock.monotonic, self._plain, self._hears
@@ -479,6 +498,21 @@ def meter_of(limit: Limit, *, alone: bool) -> Meter:
         # Beside others it may not be this one for which a caller is late, so nothing is made up for.
         return Bucket(limit.capacity, limit.interval) if alone else Bucket(limit.capacity, limit.interval, 0.0)
     return Log(limit.limit, limit.per + limit.margin_in_force)
+
+
+def shape_of(limit: Limit) -> tuple[object, ...]:
+    """What of a limit stays as it is as long as its tokens are kept."""
+    return type(limit), limit.key, limit.observe
+
+
+def resize(meter: Meter, limits: Sequence[Limit], now: float) -> None:
+    """Give a meter, or each part of a joint one, the figures of its limit."""
+    parts = meter.parts if isinstance(meter, Joint) else (meter,)
+    for part, limit in zip(parts, limits, strict=True):
+        if isinstance(part, Bucket) and isinstance(limit, RateLimit):
+            part.resize(limit.capacity, limit.interval, now)
+        elif isinstance(part, Log) and isinstance(limit, Window):
+            part.resize(limit.limit, limit.per + limit.margin_in_force)
 
 
 def described(limit: Limit) -> dict[str, float | str]:

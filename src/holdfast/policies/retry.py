@@ -109,6 +109,12 @@ class Retries:
 
         return handle
 
+    def reconfigure(self, settings: Retry, budget: RetryBudget | None) -> None:
+        """For the calls that come in from now on; what budgets hold, they keep."""
+        self.settings, self._budget_settings = settings, budget
+        for one in self._budgets.values():
+            one.reconfigure(budget or RetryBudget())
+
     def budget(self, key: str) -> Budget:
         """The budget of a key, made on first use."""
         if self._recent is not None and self._recent[0] == key:

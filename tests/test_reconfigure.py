@@ -1,0 +1,171 @@
+"""Other settings between calls, and the settings in force as data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import anyio
+import pytest
+
+import holdfast
+from holdfast import Cache, CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry, Window
+from holdfast.testing import Fails, Reply
+from tests.scripting import URL, stage
+from tests.support import FamilyModules
+
+pytestmark = pytest.mark.anyio
+KEY: Final = "http://api.test:80"
+ALONE: Final[dict[str, Any]] = {"budget": None, "pacing": None}
+ONE: Final = Retry(wait=lambda state: 1.0)
+TWO: Final = CircuitBreaker(failures=2, failure_ratio=None, jitter=0.0)
+
+
+async def test_calls_that_come_in_go_by_the_new_settings(family: FamilyModules) -> None:
+    async with stage(family, [Fails("ReadError")], repeat_last=True, retry=ONE, breaker=None, **ALONE) as on:
+        for attempts, sent in ((3, 3), (2, 5), (1, 6)):
+            on.pipeline.reconfigure(retry=Retry(attempts=attempts, wait=lambda state: 1.0))
+            with pytest.raises(family.http.ReadError):
+                await on.client.get(URL)
+            assert len(on.script.sent) == sent
+
+
+async def test_a_call_that_runs_ends_as_it_began(family: FamilyModules) -> None:
+    async with stage(family, [Fails("ReadError", delay=1.0)], repeat_last=True, retry=ONE, breaker=None, **ALONE) as on:
+        ended: list[tuple[float, int]] = []
+
+        async def call() -> None:
+            with pytest.raises(family.http.TransportError) as caught:
+                await on.client.get(URL)
+            ended.append((on.clock.monotonic(), len(holdfast.history(caught.value).attempts)))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await on.clock.sleep(0.5)
+            on.pipeline.reconfigure(retry=Retry(attempts=1), deadline=2.0)
+            await call()
+        (_, later), (at, earlier) = ended
+        assert (later, earlier, at) == (1, 3, 5.0)
+
+
+async def test_an_open_circuit_stays_open_and_its_settings_change(family: FamilyModules) -> None:
+    async with stage(family, [Fails("ReadError")], repeat_last=True, retry=None, breaker=TWO, **ALONE) as on:
+        for _ in range(2):
+            with pytest.raises(family.http.ReadError):
+                await on.client.get(URL)
+        on.pipeline.reconfigure(breaker=CircuitBreaker(failures=5, window=60.0))
+        with pytest.raises(holdfast.CircuitOpen):
+            await on.client.get(URL)
+        on.pipeline.circuits.reset(KEY)
+        for _ in range(5):
+            with pytest.raises(family.http.ReadError):
+                await on.client.get(URL)
+        with pytest.raises(holdfast.CircuitOpen):
+            await on.client.get(URL)
+
+
+async def test_a_run_of_failures_goes_on(family: FamilyModules) -> None:
+    async with stage(family, [Fails("ReadError")], repeat_last=True, retry=None, breaker=TWO, **ALONE) as on:
+        with pytest.raises(family.http.ReadError):
+            await on.client.get(URL)
+        on.pipeline.reconfigure(breaker=CircuitBreaker(failures=2, window=90.0, slow_after=5.0))
+        with pytest.raises(family.http.ReadError):
+            await on.client.get(URL)
+        assert on.pipeline.snapshot()["origins"][KEY]["circuit"]["state"] == "open"
+
+
+async def test_a_policy_that_observed_begins_to_act(family: FamilyModules) -> None:
+    observing = CircuitBreaker(failures=1, observe=True)
+    async with stage(family, [Fails("ReadError")], repeat_last=True, retry=None, breaker=observing, **ALONE) as on:
+        for _ in range(3):
+            with pytest.raises(family.http.ReadError):
+                await on.client.get(URL)
+        on.pipeline.reconfigure(breaker=CircuitBreaker(failures=1))
+        with pytest.raises(holdfast.CircuitOpen):
+            await on.client.get(URL)
+        assert len(on.script.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "times"),
+    [
+        (RateLimit(1, burst=1), RateLimit(4, burst=1), [0.0, 1.0, 1.625, 1.875]),
+        (RateLimit(4, burst=1), RateLimit(1, burst=1), [0.0, 0.25, 0.5, 0.75]),
+    ],
+    ids=["faster", "as fast"],
+)
+async def test_who_waits_for_a_token_comes_under_the_new_rate(
+    family: FamilyModules, before: RateLimit, after: RateLimit, times: list[float]
+) -> None:
+    async with stage(family, [Reply(200)], repeat_last=True, rate_limit=before, **ALONE) as on:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(on.client.get, URL)
+            await on.clock.sleep(1.5)
+            on.pipeline.reconfigure(rate_limit=after)
+        assert on.times == times
+
+
+async def test_used_tokens_stay_used(family: FamilyModules) -> None:
+    limits = [RateLimit(1, burst=4), Window(10, per=100.0)]
+    async with stage(family, [Reply(200)], repeat_last=True, rate_limit=limits, deadline=None, **ALONE) as on:
+        for _ in range(3):
+            await on.client.get(URL)
+        on.pipeline.reconfigure(rate_limit=[RateLimit(1, burst=8), Window(3, per=10.0, margin=0.0)])
+        assert on.pipeline.snapshot()["origins"][KEY]["rate_limit"]["tokens"] == 0.0
+        await on.client.get(URL)
+        assert on.times == [0.0, 0.0, 0.0, 10.0]
+
+
+async def test_permits_that_are_out_stay_out(family: FamilyModules) -> None:
+    settings: dict[str, Any] = {**ALONE, "concurrency": ConcurrencyLimit(3)}
+    async with stage(family, [Reply(200, delay=1.0)], repeat_last=True, **settings) as on:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(7):
+                tasks.start_soon(on.client.get, URL)
+            await on.clock.sleep(0.5)
+            on.pipeline.reconfigure(concurrency=ConcurrencyLimit(1))
+            await on.clock.sleep(1.0)
+            on.pipeline.reconfigure(concurrency=ConcurrencyLimit(2))
+        assert on.times == [0.0, 0.0, 0.0, 1.0, 1.5, 2.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"deadline": -1.0}, "deadline"),
+        ({"attempt_timeout": 60.0}, "longer than deadline"),
+        ({"breaker": None}, "breaker"),
+        ({"retry": ONE, "rate_limit": None}, "rate_limit"),
+        ({"retry": ONE, "rate_limit": [RateLimit(1), RateLimit(2)]}, "how many"),
+        ({"retry": ONE, "rate_limit": Window(1)}, "of which kind"),
+        ({"concurrency": ConcurrencyLimit(5, total=9)}, "total"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:ConcurrencyLimit")
+def test_what_cannot_be_changes_nothing(changes: dict[str, Any], match: str) -> None:
+    pipeline = Pipeline(rate_limit=RateLimit(7))
+    before = pipeline.describe()
+    with pytest.raises(ValueError, match=match):
+        pipeline.reconfigure(**changes)
+    assert pipeline.describe() == before
+
+
+def test_the_policy_in_force_is_told_as_data_without_secrets() -> None:
+    fallback = holdfast.Fallback(failover={"https://one.test": ["https://two.test"]}, values={"Stats.get": "s3cret"})
+    cache = Cache(key=b"s3cret" * 6)
+    pipeline = Pipeline(
+        deadline=5.0, retry=ONE, fallback=fallback, cache=cache, listeners=[print], rate_limit=[Window(9)]
+    )
+    told = pipeline.describe()
+    text = json.dumps(told)
+    assert "s3cret" not in text
+    assert told["attempt_timeout"] == 5.0  # the default gave way
+    assert told["retry"]["kind"] == "Retry"
+    assert told["retry"]["attempts"] == 3
+    assert told["rate_limit"][0]["limit"] == 9
+    assert told["listeners"] == ["print"]
+    assert told["fallback"]["failover"] == {"https://one.test": ["https://two.test"]}
+    pipeline.reconfigure(deadline=20.0)
+    assert pipeline.describe()["attempt_timeout"] == 10.0
