@@ -211,3 +211,34 @@ def assert_kept(sent: list[tuple[float, int]], burst: int, interval: float) -> N
         for end, cost in sent[first:]:
             total += cost
             assert total <= (end - begin) / interval + burst + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("taken", "burst", "interval", "there"),
+    [
+        (0, 8.0, 1.0, 4.0),  # a larger burst fills at the rate
+        (3, 8.0, 1.0, 1.0),
+        (0, 2.0, 1.0, 2.0),  # a smaller one holds no more
+        (3, 2.0, 1.0, 1.0),
+        (4, 2.0, 0.5, 0.0),
+        (4, 2.0, 10.0, 0.0),
+    ],
+)
+def test_another_size_keeps_the_tokens_that_are_there(taken: int, burst: float, interval: float, there: float) -> None:
+    bucket = Bucket(4.0, 1.0)
+    places = [bucket.take(1.0, 100.0) for _ in range(taken)]
+    bucket.resize(burst, interval, 100.0)
+    assert bucket.available(100.0) == pytest.approx(there)
+    for place in places:  # tokens of before are not taken back
+        assert place is not None
+        bucket.give_back(place, 1.0, 100.0)
+    assert bucket.available(100.0) == pytest.approx(there)
+    assert bucket.wait(there + 1.0, 100.0) == pytest.approx(interval)
+
+
+def test_another_size_does_not_end_a_block() -> None:
+    bucket = Bucket(4.0, 1.0)
+    bucket.block(110.0)
+    bucket.resize(8.0, 0.5, 100.0)
+    assert bucket.wait(1.0, 100.0) == pytest.approx(10.0)
+    assert bucket.available(110.0) == pytest.approx(1.0)
