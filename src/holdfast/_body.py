@@ -6,6 +6,7 @@ A permit, a circuit, a pool and a cache all need to know when and how a body end
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -99,23 +100,24 @@ class Body:
         It stops too when it is not ``wanted`` any more, asked after each chunk. What was read stays to be read, and
         the rest follows it from the wire. Fails like any read.
         """
-        if self._rest is None:
+        rest = self._rest
+        if rest is None:
             return
-        chunks, size = [*(self._chunks or ())], 0
+        chunks = [] if self._chunks is None else [*self._chunks]
+        size, most = 0, sys.maxsize if limit is None else limit
         reading = self._reading
         if reading is None:
-            reading = self._reading = self._rest.__aiter__()
+            reading = self._reading = rest.__aiter__()
         try:
             async for chunk in reading if self.guard is None else self:
                 chunks.append(chunk)
                 size += len(chunk)
-                if (limit is not None and size > limit) or (wanted is not None and not wanted()):
+                if size > most or (wanted is not None and not wanted()):
                     break
             else:
                 self._complete = True
         except BaseException as error:
-            if not self.in_memory:  # a guarded read has ended it already
-                await self._end(error)
+            await self.fail(error)
             raise
         if self._complete:
             await self.aclose()
@@ -137,7 +139,7 @@ class Body:
 
     async def fail(self, error: BaseException) -> None:
         """Reading `chunks` failed."""
-        if self._rest is not None:
+        if self._rest is not None:  # a read with a guard has ended it already
             await self._end(error)
 
     def __aiter__(self) -> AsyncIterator[bytes]:

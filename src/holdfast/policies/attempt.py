@@ -148,8 +148,11 @@ class Attempts:
         if call.deadline is None:
             return seconds
         left = call.deadline - now
-        call.full_attempt = seconds is not None and seconds <= left
-        return seconds if seconds is not None and seconds <= left else left
+        if seconds is not None and seconds <= left:
+            call.full_attempt = True
+            return seconds
+        call.full_attempt = False
+        return left
 
     def _cover(self, body: Body, response: R, call: Call, request: Q, family: Family[Q, R]) -> bool:
         """Guard a body that is still on the wire; False if it goes on without us, as its caller wants."""

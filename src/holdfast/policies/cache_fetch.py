@@ -321,7 +321,7 @@ class Fetches(Generic[Q, R]):
             if remove:
                 await self._shelf.delete(trip.key)
         told = cache_status.forwarded(why, status=sent, stored=stored, detail=unstored)
-        return passed_on(response, trip.call, self._counts, told, "miss")
+        return passed_on(response, trip.call, self._counts, told, "miss", headers)
 
     def _judged(self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange) -> Storable | Unstorable:
         if status == PARTIAL:

@@ -12,6 +12,7 @@ from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Entry, unpack
+from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import reply
 from holdfast.core.caching.policy import CachePolicy
@@ -139,15 +140,20 @@ def unsatisfied(family: Family[Q, R], request: Q, call: Call, counts: Counts) ->
     return family.response(request, 504, headers, b"")
 
 
-def passed_on(response: R, call: Call, counts: Counts, told: cache_status.Told, cache: str) -> R:
-    """An answer of the origin's, with our word on it after those of the caches before us (RFC 9211 2)."""
+def passed_on(
+    response: R, call: Call, counts: Counts, told: cache_status.Told, cache: str, raw: Headers | None = None
+) -> R:
+    """An answer of the origin's, with our word on it after those of the caches before us (RFC 9211 2).
+
+    ``raw`` are its fields, from who has them at hand.
+    """
     if cache == "bypass":
         counts.bypassed += 1
     else:
         counts.misses += 1
     call.cache, call.cache_status = cache, told
     headers, text = response.headers, cache_status.member(told).decode("ascii")
-    for name, _ in headers.raw:  # a look-up by name that finds nothing costs twice as much
+    for name, _ in headers.raw if raw is None else raw:  # a look-up by name that finds nothing costs twice as much
         if len(name) == len(_STATUS_FIELD) and name.lower() == _LOWER_STATUS_FIELD:
             text = f"{headers.get(_STATUS_FIELD)}, {text}"
             break
