@@ -196,9 +196,10 @@ class Body:
             self._tell(error)
 
     def _tell(self, error: BaseException | None) -> None:
-        watchers, self._watchers = self._watchers, ()
-        for watcher in watchers:
-            watcher(error, self._complete)
+        if watchers := self._watchers:
+            self._watchers = ()
+            for watcher in watchers:
+                watcher(error, self._complete)
 
     def __del__(self) -> None:
         rest = self._rest

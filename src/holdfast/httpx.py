@@ -216,7 +216,8 @@ class _Response(httpx.Response):
         if body is not None and body.in_memory:
             held = body.take()
             self.is_closed = True
-            await stream.aclose()  # which tells the client that it was read
+            if stream is not body:
+                await stream.aclose()  # which tells the client that it was read
             for chunk in held:
                 if chunk:
                     self._num_bytes_downloaded += len(chunk)

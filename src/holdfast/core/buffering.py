@@ -19,6 +19,7 @@ BUFFER_LIMIT = 256 * 1024
 MAX_ENCODINGS = 5
 """Chained content encodings that anybody needs; urllib3 and httpx2 draw the same line."""
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl", b"multipart/x-mixed-replace")
+_LENGTHS = frozenset(map(len, (b"content-length", b"content-type", b"content-encoding")))
 _EMPTY_STATUSES = frozenset({204, 205, 304})
 
 
@@ -45,13 +46,16 @@ def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
     """Read the fields in one pass, which costs less than a look-up by name."""
     length, media_type, encodings = b"", b"", 0
     for name, value in raw:
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            length = value
-        elif size == 12 and name.lower() == b"content-type":
-            media_type = value
-        elif size == 16 and name.lower() == b"content-encoding":
-            encodings += value.count(b",") + 1
+        if len(name) in _LENGTHS:  # of their names, which tell most others from them
+            match name.lower():
+                case b"content-length":
+                    length = value
+                case b"content-type":
+                    media_type = value
+                case b"content-encoding":
+                    encodings += value.count(b",") + 1
+                case _:
+                    pass
     return BodyHead(length, media_type, encodings)
 
 

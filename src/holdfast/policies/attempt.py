@@ -78,8 +78,6 @@ class Attempts:
 
         def ahead(request: Q, response: R, call: Call) -> int:
             """How many bytes of the body belong to the attempt: 0 if it is to be left where it is."""
-            if response.is_closed:
-                return 0
             asked, headers = call.options.buffer_body, response.headers.raw
             setting = buffer if asked is None else asked
             size: int | None = 0
@@ -106,7 +104,7 @@ class Attempts:
                 if limit is None:
                     call.sends = number = call.sends + 1
                     response = await inner(request)
-                    if size := ahead(request, response, call):
+                    if not response.is_closed and (size := ahead(request, response, call)):
                         await body_of(response).load(size)
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
