@@ -87,6 +87,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: an address differs between processes; use ids=spelled")
         if CORE in item.path.parents:
             item.add_marker(pytest.mark.smoke)
     if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):

@@ -22,7 +22,7 @@ from holdfast.events import Event
 from holdfast.testing import Fails, Hangs, Reply, VirtualClock
 from tests.conftest import modules_of
 from tests.scripting import URL, Stage, stage
-from tests.support import FAMILY_NAMES
+from tests.support import FAMILY_NAMES, spelled
 
 pytestmark = pytest.mark.anyio
 KEY: Final = "inventory"
@@ -121,7 +121,7 @@ def form(request: pytest.FixtureRequest) -> str:
         (["bad"], {"retry": ONE}, {"deadline": 1.5}, "bad", [0, 1]),
         (["bad"], {"retry": ONE, "breaker": TWO}, {}, "bad", [0, 1]),  # open after two
     ],
-    ids=str,
+    ids=spelled,
 )
 async def test_what_failed_is_tried_again_by_the_same_rules(
     form: str, script: list[Step], settings: dict[str, Any], call: dict[str, Any], ends: str, times: list[float]
@@ -140,7 +140,7 @@ async def test_what_failed_is_tried_again_by_the_same_rules(
         ({"deadline": 3.0}, {}, "DeadlineExceeded", 3.0, 1),
         ({"attempt_timeout": 2.0, "retry": ONE, "deadline": 5.0}, {}, "DeadlineExceeded", 5.0, 2),
     ],
-    ids=str,
+    ids=spelled,
 )
 async def test_no_answer_ends_by_the_same_times(
     form: str, settings: dict[str, Any], options: dict[str, Any], ends: str, after: float, sends: int
@@ -311,7 +311,7 @@ async def test_a_function_that_returns_no_awaitable_is_told_of(pipeline: Pipelin
         ({"key": KEY, "retry_on": ("OSError",)}, TypeError, "OSError"),
         ({"key": lambda: "", "options": {"deadline": 0}}, holdfast.InvalidOption, "deadline"),
     ],
-    ids=str,
+    ids=spelled,
 )
 async def test_what_is_wrong_with_a_guard_is_told_where_it_is_made(
     pipeline: Pipeline, given: dict[str, Any], error: type[Exception], match: str

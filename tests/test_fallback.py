@@ -32,7 +32,7 @@ from holdfast.testing.scripted import Answer, Step
 from tests.cache_origin import answer
 from tests.faults.wire import HALF_READ
 from tests.scripting import URL, Stage, stage
-from tests.support import FamilyModules
+from tests.support import FamilyModules, spelled
 
 pytestmark = pytest.mark.anyio
 A, B, C = "http://api.test", "https://b.test", "http://c.test:8080/mirror"
@@ -75,7 +75,7 @@ def hosts(on: Stage) -> list[str]:
         (Fails("ConnectError"), {"on": (OSError,)}, False),
         (Hangs(), {}, True),
     ],
-    ids=str,
+    ids=spelled,
 )
 async def test_failures_are_of_the_server_the_network_or_our_policies(
     family: FamilyModules, came: Answer, settings: dict[str, Any], falls: bool
@@ -707,7 +707,7 @@ async def test_each_way_has_its_turn(family: FamilyModules) -> None:
         ({"failover": {"api.test": (B,)}}, ValueError),
         ({"failover": {A: ("https://user:pass@b.test",)}}, ValueError),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_a_setting_that_cannot_be_is_refused(settings: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):

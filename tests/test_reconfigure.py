@@ -12,7 +12,7 @@ import holdfast
 from holdfast import Cache, CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry, Window
 from holdfast.testing import Fails, Reply
 from tests.scripting import URL, stage
-from tests.support import FamilyModules
+from tests.support import FamilyModules, spelled
 
 pytestmark = pytest.mark.anyio
 KEY: Final = "http://api.test:80"
@@ -141,7 +141,7 @@ async def test_permits_that_are_out_stay_out(family: FamilyModules) -> None:
         ({"retry": ONE, "rate_limit": Window(1)}, "of which kind"),
         ({"concurrency": ConcurrencyLimit(5, total=9)}, "total"),
     ],
-    ids=str,
+    ids=spelled,
 )
 @pytest.mark.filterwarnings("ignore:ConcurrencyLimit")
 def test_what_cannot_be_changes_nothing(changes: dict[str, Any], match: str) -> None:

@@ -15,7 +15,7 @@ from holdfast.client import Failed, Ok
 from holdfast.errors import Conflict, DecodeError, HoldfastError, InvalidInput, InvalidOption, NotFound, Unauthorized
 from holdfast.testing.scripted import Fails, Reply
 from tests.client.api import ADA, BASE, Shop, User, document, stage
-from tests.support import FamilyModules
+from tests.support import FamilyModules, spelled
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +105,7 @@ async def test_a_body_of_a_function_is_made_for_each_send(family: FamilyModules)
         {"headers": {"X-A": "a\0"}},
         {"query": {"a": object()}},
     ],
-    ids=repr,
+    ids=spelled,
 )
 def test_what_no_request_is_made_of_is_refused_at_once(body: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
@@ -134,7 +134,7 @@ async def test_using_makes_another_call_and_leaves_the_first(family: FamilyModul
 
 
 @pytest.mark.parametrize(
-    "change", [{"deadline": -1}, {"cache": "never"}, {"attempts": 0}, {"options": {"x": 1}}], ids=str
+    "change", [{"deadline": -1}, {"cache": "never"}, {"attempts": 0}, {"options": {"x": 1}}], ids=spelled
 )
 def test_an_option_that_cannot_be_is_refused_where_it_is_given(change: dict[str, Any]) -> None:
     call = Shop(BASE).users.get(1)

@@ -23,7 +23,7 @@ from holdfast.errors import (
 )
 from holdfast.testing.scripted import Hangs, Reply
 from tests.client.api import ADA, BASE, Shop, User, document, stage
-from tests.support import FamilyModules
+from tests.support import FamilyModules, spelled
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,9 @@ async def test_a_lent_client_keeps_what_is_its_own(family: FamilyModules) -> Non
     assert sent[0].extensions["timeout"]["read"] == 3.0
 
 
-@pytest.mark.parametrize("settings", [{"pipeline": Pipeline()}, {"transport": object()}, {"family": "other"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"pipeline": Pipeline()}, {"transport": object()}, {"family": "other"}], ids=spelled
+)
 async def test_a_lent_client_brings_its_own_transport(family: FamilyModules, settings: dict[str, Any]) -> None:
     async with family.http.AsyncClient() as client:
         with pytest.raises(InvalidInput):
@@ -187,7 +189,7 @@ async def test_a_plain_client_takes_no_option_that_it_would_ignore(family: Famil
         {"base_url": BASE, "deadline": -1},
         {"base_url": BASE, "client": object()},
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_settings_that_cannot_be_are_refused_at_once(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError):

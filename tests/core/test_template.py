@@ -18,6 +18,7 @@ from holdfast.core.masking import masked, masked_query
 from holdfast.core.query import encode_query
 from holdfast.core.template import Template
 from holdfast.errors import ForeignOrigin, InvalidInput
+from tests.support import spelled
 
 
 class Colour(Enum):
@@ -85,7 +86,7 @@ def test_each_value_is_one_encoded_segment(template: str, values: dict[str, Any]
         float("nan"),
         float("inf"),
     ],
-    ids=repr,
+    ids=spelled,
 )
 def test_a_value_that_is_no_segment_is_refused_by_name(value: Any) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -93,7 +94,7 @@ def test_a_value_that_is_no_segment_is_refused_by_name(value: Any) -> None:
     assert refused.value.argument == "user_id"
 
 
-@pytest.mark.parametrize("values", [{}, {"id": 1, "other": 2}, {"other": 2}], ids=str)
+@pytest.mark.parametrize("values", [{}, {"id": 1, "other": 2}, {"other": 2}], ids=spelled)
 def test_missing_and_unused_names_are_errors(values: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         Template("/users/{id}").fill(values)
@@ -160,7 +161,7 @@ def test_a_query_says_what_was_given(query: dict[str, Any], style: Any, text: st
     assert "&".join(filter(None, encode_query(query, style).values())) == text
 
 
-@pytest.mark.parametrize("query", [{"a": {"b": 1}}, {"a": [None]}, {"a": b"x"}, {"a": object()}, "a=1"], ids=repr)
+@pytest.mark.parametrize("query", [{"a": {"b": 1}}, {"a": [None]}, {"a": b"x"}, {"a": object()}, "a=1"], ids=spelled)
 def test_a_query_that_cannot_be_said_is_refused(query: Any) -> None:
     with pytest.raises(InvalidInput):
         encode_query(query)
