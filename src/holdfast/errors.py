@@ -18,9 +18,13 @@
     +-- WrongLoop          a service is used on a second event loop
     +-- Unsupported        the installed httpx or httpx2 lacks what a feature needs
     +-- InvalidInput       a value that no request is made of (argument); nothing was sent
+    |   +-- WeakValidator      a reply that no write can be made conditional on
     +-- DecodeError        an answer does not fit the type that it was to have (path, expected, got)
     +-- ForeignOrigin      an answer points to another origin, which gets no request of ours
     +-- PageLoop           a listing leads back to a page that was read before
+    +-- LineTooLong        a line or an event of a stream passed its cap
+    +-- DigestMismatch     a download is not what its server says of it (algorithm)
+    +-- OperationFailed    a long-running operation ended, and not well (state)
     +-- StatusError        a status that means failure (raised by the resource layer)
         +-- BadRequest         400
         +-- Unauthorized       401
@@ -45,6 +49,8 @@ its own ``TransportError`` (``DeadlineExceeded``: ``TimeoutException``; ``Status
 working. Configuration errors are ``ValueError`` and ``TypeError``, raised where the setting is made.
 
 All of them survive pickle and copy: the arguments are plain data, held as attributes.
+
+`DeprecatedOperation` is a warning, and no error: a server told that an operation will go.
 """
 
 from __future__ import annotations
@@ -64,6 +70,8 @@ __all__ = [
     "ContentTooLarge",
     "DeadlineExceeded",
     "DecodeError",
+    "DeprecatedOperation",
+    "DigestMismatch",
     "Forbidden",
     "ForeignOrigin",
     "GatewayTimeout",
@@ -71,9 +79,11 @@ __all__ = [
     "HoldfastError",
     "InvalidInput",
     "InvalidOption",
+    "LineTooLong",
     "MethodNotAllowed",
     "NotFound",
     "Offline",
+    "OperationFailed",
     "PageLoop",
     "PreconditionFailed",
     "Problem",
@@ -90,6 +100,7 @@ __all__ = [
     "Unprocessable",
     "Unsupported",
     "UnsupportedMediaType",
+    "WeakValidator",
     "WrongLoop",
 ]
 
@@ -256,6 +267,13 @@ class InvalidInput(HoldfastError, ValueError):
         self.argument = argument
 
 
+class WeakValidator(InvalidInput):
+    """A reply has no validator that a write could be made conditional on: none at all, or only a weak one.
+
+    With a weak one two different states may look the same, and somebody else's change would be overwritten.
+    """
+
+
 class DecodeError(HoldfastError):
     """An answer does not have the shape that was asked for. It is never sent again, and no circuit counts it.
 
@@ -300,6 +318,49 @@ class PageLoop(HoldfastError):
     def __init__(self, message: str, *, pages: int) -> None:
         super().__init__(message)
         self.pages = pages
+
+
+class LineTooLong(HoldfastError):
+    """A line, or an event, of a stream is longer than ``limit`` bytes. The connection was closed."""
+
+    def __init__(self, message: str, *, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class DigestMismatch(HoldfastError):
+    """What was downloaded does not have the digest that its server told (RFC 9530). Nothing of it was kept."""
+
+    def __init__(self, message: str, *, algorithm: str) -> None:
+        super().__init__(message)
+        self.algorithm = algorithm
+
+
+class OperationFailed(HoldfastError):
+    """The server accepted an operation, which then failed, was cancelled, or cannot be asked about.
+
+    ``state`` is the server's word for it (None: it told no address to ask at). ``body`` is the beginning of what it
+    said last, at most 8 KiB, and ``url`` where, without query.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        state: str | None = None,
+        operation: str | None = None,
+        url: str | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.state = state
+        self.operation = operation
+        self.url = url
+        self.body = body
+
+
+class DeprecatedOperation(DeprecationWarning):
+    """A server says that an operation is deprecated (RFC 9745), or will be gone (RFC 8594). Given once for each."""
 
 
 class Problem:

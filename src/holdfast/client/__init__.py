@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from holdfast.client.reply import Reply as Reply
     from holdfast.client.resource import Resource as Resource
     from holdfast.client.resource import accessor as accessor
+    from holdfast.client.rows import Rows as Rows
+    from holdfast.client.server_events import ServerEvent as ServerEvent
+    from holdfast.client.server_events import ServerEvents as ServerEvents
     from holdfast.client.service import Service as Service
 
 _HOME = {
@@ -29,6 +32,9 @@ _HOME = {
     "Outcome": "client.reply",
     "Reply": "client.reply",
     "Resource": "client.resource",
+    "Rows": "client.rows",
+    "ServerEvent": "client.server_events",
+    "ServerEvents": "client.server_events",
     "Service": "client.service",
     "accessor": "client.resource",
 }

@@ -76,7 +76,7 @@ class Backend:
     @property
     def client(self) -> ClientLike[Any, Any]:
         """The client, made now if it is not there yet."""
-        return self._client if self._client is not None else self._open()
+        return self.open()
 
     def enter(self, request: Any) -> ClientLike[Any, Any]:
         """The client, for a call on the running loop. Raises `WrongLoop`, or `Closed` in the family's form."""
@@ -100,7 +100,10 @@ class Backend:
                 await self._ours.aclose(drain)
             await self._client.aclose()
 
-    def _open(self) -> ClientLike[Any, Any]:
+    def open(self) -> ClientLike[Any, Any]:
+        """Make the client, if it is not there yet; from then on `resilient` is known."""
+        if self._client is not None:
+            return self._client
         family = self.family
         if self._lent is not None:
             client = self._lent

@@ -22,6 +22,8 @@ from holdfast.errors import DecodeError, Forbidden, HoldfastError, InvalidInput,
 if TYPE_CHECKING:
     from holdfast._wire import ReceivedLike, RequestLike
     from holdfast.client.interceptors import Interceptor
+    from holdfast.client.rows import Rows
+    from holdfast.client.server_events import ServerEvents
 
 __all__ = ["Call"]
 
@@ -140,10 +142,53 @@ class Call(Generic[T_co]):
 
         Nothing of the body is read ahead or decoded. Leaving the block closes it. Raises `StatusError` as `value` does.
         """
-        self._use()
-        if self._steps:
-            raise InvalidInput("a stream has no value: take it before map() and or_else()", argument="stream")
+        self._stepless("stream")
         return self._streaming()
+
+    def events(
+        self,
+        *,
+        reconnects: int | None = None,
+        until: str | None = None,
+        last_id: str = "",
+        idle: float | None = 60.0,
+        longest: int = 1024 * 1024,
+    ) -> ServerEvents[T_co]:
+        """Server-sent events: ``async with call.events() as events``, then ``async for event in events``.
+
+        The data of each is decoded into the call's type (``str``: as it is). When the stream ends or breaks, it is
+        connected to anew, with ``Last-Event-ID`` and after the time that the server names, up to ``reconnects`` times
+        in a row without an event (default: 5 for a GET, else 0). ``until``: data that means the end, such as
+        ``"[DONE]"``. ``last_id``: to go on from. ``idle``: seconds of silence that count as a break (None: none do).
+        ``longest``: bytes of a line and of an event, else `LineTooLong`. The call's deadline is for each connection
+        up to its head.
+
+        Entering raises as `stream` does, and `DecodeError` for another type of content.
+        """
+        from holdfast.client.server_events import ServerEvents
+
+        self._stepless("events")
+        return ServerEvents(
+            self._channel,
+            self._plan,
+            self._reading,
+            reconnects=reconnects,
+            until=until,
+            last_id=last_id,
+            idle=idle,
+            longest=longest,
+        )
+
+    def rows(self, *, idle: float | None = 60.0, longest: int = 1024 * 1024) -> Rows[T_co]:
+        """A stream of lines of JSON: ``async with call.rows() as rows``, then ``async for row in rows``.
+
+        Each line is decoded into the call's type. ``idle``: seconds of silence after which the library's ReadTimeout is
+        raised (None: never). ``longest``: bytes of a line, else `LineTooLong`. The call's deadline ends with the head.
+        """
+        from holdfast.client.rows import Rows
+
+        self._stepless("rows")
+        return Rows(self._channel, self._plan, self._reading, idle=idle, longest=longest)
 
     def map(self, function: Callable[[T_co], U]) -> Call[U]:
         """A call whose value is ``function(value)``."""
@@ -232,6 +277,23 @@ class Call(Generic[T_co]):
         url, _ = self._channel.address.reach(link, self.url)
         return self._derived(changed(self._plan, url=url, query=NOTHING))
 
+    def if_match(self, seen: Reply[Any] | str) -> Call[T_co]:
+        """The same write, to be carried out only if the resource is still as it was ``seen``; else PreconditionFailed.
+
+        A reply's strong ETag is sent as ``If-Match``; without any ETag, its Last-Modified as ``If-Unmodified-Since``. A
+        string is an ETag that was kept, or ``"*"``: there is something to be changed. Raises `WeakValidator` for what
+        could not tell two states apart, and `InvalidInput` for a call that reads.
+
+        A 412 after an attempt whose answer was lost may be that attempt's own doing: ``error.attempts`` is above 1.
+        """
+        from holdfast.core.preconditions import if_match
+
+        self._use()
+        if self._plan.method in ("GET", "HEAD"):
+            raise InvalidInput(f"if_match is for a call that changes something, not for {self._plan.method}")
+        name, value = if_match(seen) if isinstance(seen, str) else seen.precondition
+        return self.using(headers={name: value})
+
     def request(self) -> RequestLike:
         """The HTTP library's Request, made and not sent; auth adds to it when it is."""
         self._use()
@@ -252,6 +314,11 @@ class Call(Generic[T_co]):
         self._use()
         return explain(self._channel, self._plan, self._reading.accept)
 
+    def _stepless(self, what: str) -> None:
+        self._use()
+        if self._steps:
+            raise InvalidInput(f"{what}() comes before map() and or_else(): it has no single value", argument=what)
+
     def _use(self) -> None:
         object.__setattr__(self, "_used", True)
 
@@ -269,11 +336,8 @@ class Call(Generic[T_co]):
 
     @asynccontextmanager
     async def _streaming(self) -> AsyncGenerator[ReceivedLike]:
-        plan = changed(self._plan, options={"buffer_body": False, **self._plan.options})
-        response = await self._channel.send(plan)
+        response = await self._channel.open(self._plan)
         try:
-            if response.status_code >= 300:
-                raise await self._channel.status_error(response, plan)
             yield response
         finally:
             with anyio.CancelScope(shield=True):

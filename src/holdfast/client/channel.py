@@ -12,11 +12,11 @@ import anyio
 from holdfast._version import __version__
 from holdfast._wire import AROUND_ATTEMPT
 from holdfast.call import OPTIONS
-from holdfast.client.decode import UnknownFields, decoder_for
+from holdfast.client.decode import Decoder, UnknownFields, decoder_for
 from holdfast.client.failures import StatusErrors, status_error
 from holdfast.client.interceptors import Interceptor, Interceptors, around
 from holdfast.client.payload import UNSET, Unset
-from holdfast.client.plan import Plan
+from holdfast.client.plan import Plan, changed
 from holdfast.core.value import Value
 from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, Unsupported
 
@@ -190,8 +190,7 @@ class Channel:
         except BaseException:
             await _close(response)
             raise
-        unwrap = self.unwrap if isinstance(reading.unwrap, Unset) else reading.unwrap
-        decoder = decoder_for(reading.into, unknown=self.unknown, unwrap=unwrap)
+        decoder = self.decoder(reading)
         if decoder.passes_response:
             return response
         try:
@@ -204,6 +203,27 @@ class Channel:
         except DecodeError as error:
             vars(error)[OPTIONS] = response.extensions.get(OPTIONS)
             raise self.backend.family.refusal(error, response.request) from error.__cause__
+
+    async def open(self, plan: Plan, accept: bytes | None = None, **options: Any) -> ReceivedLike:
+        """The answer at its head, for its body to be read as it comes; whoever called this closes it.
+
+        ``options`` hold where the call has no others. Raises `StatusError` as `read` does.
+        """
+        self.backend.open()
+        if self.backend.resilient:  # else nobody reads ahead
+            plan = changed(plan, options={"buffer_body": False, **options, **plan.options})
+        response = await self.send(plan, accept)
+        if response.status_code >= 300:
+            try:
+                raise await self.status_error(response, plan)
+            finally:
+                await _close(response)
+        return response
+
+    def decoder(self, reading: Reading) -> Decoder[Any]:
+        """What makes values of bodies."""
+        unwrap = self.unwrap if isinstance(reading.unwrap, Unset) else reading.unwrap
+        return decoder_for(reading.into, unknown=self.unknown, unwrap=unwrap)
 
     async def status_error(self, response: ReceivedLike, plan: Plan) -> Exception:
         """What to raise for an answer that means failure; of its body only the beginning is read."""

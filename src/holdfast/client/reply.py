@@ -94,6 +94,17 @@ class Reply(Generic[T_co]):
         return history(self._response)
 
     @property
+    def precondition(self) -> tuple[str, str]:
+        """Name and value of the field that lets a write go ahead while this reply still holds; see `Call.if_match`.
+
+        Raises `WeakValidator` for a reply that has none.
+        """
+        from holdfast.core.preconditions import if_unchanged
+
+        raw = [] if self._response is None else self._response.headers.raw
+        return if_unchanged({name.lower(): value for name, value in raw}, self._wall)
+
+    @property
     def limits(self) -> tuple[Hint, ...]:
         """What the server told of its quotas: how much is left of each, and for how many seconds."""
         from holdfast.core.hints import hints_of

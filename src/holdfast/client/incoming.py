@@ -1,0 +1,54 @@
+"""How does the body of an open answer come in? Piece by piece, with a limit on the silence between two pieces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from holdfast._wire import ReceivedLike
+    from holdfast.client.channel import Channel
+
+__all__ = ["Incoming", "check_idle"]
+
+
+class Incoming:
+    """One answer's body. Whoever opened it closes it, on every path; it belongs to one task.
+
+    ``idle``: seconds that may pass before the next piece (None: any number). ``raw``: as it is on the wire, content
+    encodings included.
+    """
+
+    def __init__(self, response: ReceivedLike, channel: Channel, *, idle: float | None, raw: bool = False) -> None:
+        self.response: Final = response
+        self._family: Final = channel.backend.family
+        self._clock: Final = channel.clock
+        self._idle: Final = idle
+        self._pieces: Any = response.aiter_raw() if raw else response.aiter_bytes()
+
+    async def next(self) -> bytes | None:
+        """The next piece, None at the end. Raises the family's ReadTimeout after ``idle`` seconds of silence."""
+        try:
+            if self._idle is None:
+                return await self._pieces.__anext__()  # type: ignore[no-any-return]  # of one of two libraries
+            with self._clock.timeout_at(self._clock.monotonic() + self._idle):
+                return await self._pieces.__anext__()  # type: ignore[no-any-return]
+        except StopAsyncIteration:
+            return None
+        raise self._family.timeout(f"nothing came for {self._idle:.3g} s", self.response.request)
+
+    async def aclose(self) -> None:
+        """Give the connection back, whoever leaves."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._pieces.aclose()  # trio warns of generators that are left half-way
+            finally:
+                await self.response.aclose()
+
+
+def check_idle(idle: float | None) -> float | None:
+    """Raises ValueError for what is no time."""
+    if idle is not None and not 0 < idle < float("inf"):
+        raise ValueError(f"idle must be more than 0 seconds, or None for no limit, got {idle}")
+    return idle

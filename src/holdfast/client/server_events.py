@@ -1,0 +1,216 @@
+"""What does a server tell of as it happens? Server-sent events, typed, over as many connections as it takes."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import random
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from holdfast._deadline import in_force
+from holdfast.client.channel import headers_of
+from holdfast.client.incoming import Incoming, check_idle
+from holdfast.client.plan import changed
+from holdfast.core.document import media_type
+from holdfast.core.event_stream import EventStream, RawEvent
+from holdfast.core.fault import Fault
+from holdfast.core.lines import check_longest
+from holdfast.core.value import Value
+from holdfast.errors import Closed, DecodeError, LineTooLong, Refused, StatusError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from holdfast.client.channel import Channel, Reading
+    from holdfast.client.plan import Plan
+
+__all__ = ["ServerEvent", "ServerEvents"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_STREAM: Final = b"text/event-stream"
+_WAIT: Final = 1.0
+"""Seconds before a connection is made anew, where the server names no other; the standard says "a few"."""
+_LONGEST_WAIT: Final = 60.0
+_LONGEST_RETRY: Final = 300.0
+"""Seconds that a server may have its clients wait; beyond it a slip of theirs would be an outage."""
+_IN_A_ROW: Final = 5
+
+
+class ServerEvent(Value, Generic[T_co]):
+    """One event: its decoded data as ``value``, its ``type`` ("message" if the server named none), the last ``id``."""
+
+    def __init__(self, value: T_co, type: str, id: str) -> None:
+        self.value: Final = value
+        self.type: Final = type
+        self.id: Final = id
+
+
+class ServerEvents(Generic[T]):
+    """The events of a server: ``async with call.events() as events``, then ``async for event in events``.
+
+    Made by `Call.events`. Entering connects, leaving closes the connection, however far it was read. Belongs to one
+    task. An event whose data does not fit its type raises `DecodeError` where it stands; iterating goes on behind it.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        plan: Plan,
+        reading: Reading,
+        *,
+        reconnects: int | None,
+        until: str | None,
+        last_id: str,
+        idle: float | None,
+        longest: int,
+    ) -> None:
+        if reconnects is not None and reconnects < 0:
+            raise ValueError(f"reconnects must be at least 0, got {reconnects}")
+        self._channel: Final = channel
+        self._plan: Final = plan
+        self._decoder: Final = channel.decoder(reading)
+        self._reconnects: Final = reconnects if reconnects is not None else _IN_A_ROW if plan.method == "GET" else 0
+        self._until: Final = until
+        self._idle: Final = check_idle(idle)
+        self._longest: Final = check_longest(longest)
+        self._last_id = last_id
+        self._wait = _WAIT
+        self._in_vain = 0  # connections in a row that brought no event
+        self._ready: deque[RawEvent] = deque()
+        self._stream: EventStream | None = None
+        self._incoming: Incoming | None = None
+        self._entered = False
+
+    async def __aenter__(self) -> Self:
+        self._entered = True
+        await self._connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._ready.clear()
+        await self._disconnect()
+
+    @property
+    def last_id(self) -> str:
+        """Id to go on from: of the last event that was handed out."""
+        return self._last_id
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ServerEvent[T]:
+        if not self._entered:
+            raise RuntimeError("events are read inside `async with call.events() as events`")
+        while not self._ready:
+            if self._incoming is None:
+                raise StopAsyncIteration
+            await self._read(self._incoming)
+        raw = self._ready.popleft()
+        if raw.data == self._until:
+            self._ready.clear()
+            await self._disconnect()
+            raise StopAsyncIteration
+        self._last_id = raw.id
+        return ServerEvent(self._value(raw), raw.type, raw.id)
+
+    async def _read(self, incoming: Incoming) -> None:
+        """Take in one piece of the stream, or connect anew; nothing may have come of it."""
+        assert self._stream is not None, "connected"
+        family = self._channel.backend.family
+        piece, lost = None, None
+        try:
+            piece = await incoming.next()
+        except family.transport_error as error:
+            lost = error
+        if piece is None:
+            await self._go_on(lost)
+            return
+        try:
+            for event in self._stream.feed(piece):
+                self._ready.append(event)
+                self._in_vain = 0
+        except LineTooLong as error:
+            await self._disconnect()
+            raise family.refusal(error, incoming.response.request) from None
+
+    async def _go_on(self, lost: Exception | None) -> None:
+        """Connect anew after a stream has ended (``lost``: with this error), if that may be; else it is over."""
+        stream, incoming, family = self._stream, self._incoming, self._channel.backend.family
+        assert stream is not None, "connected"
+        assert incoming is not None, "connected"
+        self._last_id = stream.last_id
+        if stream.retry is not None:
+            self._wait = min(stream.retry, _LONGEST_RETRY)
+        await self._disconnect()
+        if self._reconnects == 0 and lost is None:
+            return
+        ended = lost or family.read_error("the stream ended before it told of an event", incoming.response.request)
+        while self._in_vain < self._reconnects and self._passes(ended):
+            await self._channel.clock.sleep(self._pause(ended))
+            self._in_vain += 1
+            try:
+                await self._connect()
+                return
+            except (StatusError, family.transport_error) as error:
+                ended = error
+        raise ended
+
+    def _pause(self, error: Exception) -> float:
+        """Seconds until the next try: longer with each in vain, never less than the server wants."""
+        asked = getattr(error, "retry_after", None) or 0.0
+        longest = max(self._wait, min(_LONGEST_WAIT, self._wait * 2.0 ** min(self._in_vain, 60)))
+        wait = max(longest * (1.0 + 0.2 * random()), min(asked, _LONGEST_RETRY))
+        around = in_force()
+        return wait if around is None else min(wait, max(0.0, around.left))
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether what happened may be over in a while."""
+        around = in_force()
+        if isinstance(error, Closed) or (around is not None and around.left <= 0):
+            return False
+        if isinstance(error, StatusError):
+            return error.status_code >= 500 or error.status_code == 429
+        return isinstance(error, Refused) or self._channel.backend.family.fault(error) is not Fault.LOCAL
+
+    async def _connect(self) -> None:
+        plan, channel = self._plan, self._channel
+        if self._last_id and min(self._last_id) >= " " and "\x7f" not in self._last_id:  # what a field can hold
+            plan = changed(plan, headers={**plan.headers, **headers_of({"Last-Event-ID": self._last_id})})
+        response = await channel.open(plan, _STREAM, deadline_covers_body=False, cache="bypass")
+        self._incoming = incoming = Incoming(response, channel, idle=self._idle)
+        if response.status_code == 204:  # the server wants no more of it
+            await self._disconnect()
+            return
+        kind = media_type(response.headers.get("content-type"))
+        if kind != _STREAM.decode():
+            await self._disconnect()
+            error = DecodeError(
+                f"{plan.operation}: expected a stream of events, got another type of content",
+                expected=_STREAM.decode(),
+                got=kind[:80],
+                content_type=response.headers.get("content-type"),
+                operation=plan.operation,
+                status_code=response.status_code,
+            )
+            raise channel.backend.family.refusal(error, incoming.response.request)
+        self._stream = EventStream(self._longest, self._last_id)
+
+    async def _disconnect(self) -> None:
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            await incoming.aclose()
+
+    def _value(self, raw: RawEvent) -> T:
+        try:
+            value: T = self._decoder.decode(raw.data.encode(), "application/json", operation=self._plan.operation)
+            return value
+        except DecodeError as error:
+            request: Any = self._channel.request(self._plan, _STREAM)
+            raise self._channel.backend.family.refusal(error, request) from error.__cause__
