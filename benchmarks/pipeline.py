@@ -1,4 +1,4 @@
-"""What does the whole pipeline cost a call that goes well? (bars 1 and 2)
+"""What does the whole pipeline cost a call that goes well? (bar 1)
 
     python -m benchmarks.pipeline [--quick] [--rounds N] [--json]
 
@@ -26,17 +26,13 @@ from aiolimiter import AsyncLimiter
 from purgatory import AsyncCircuitBreakerFactory
 
 from benchmarks.report import Figure, Rounds, Section, interleaved, median_difference, median_ratio, show
-from holdfast import Cache, CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry
+from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry
 
 BODY = b"x" * 1024
 HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"1024")]
 URL = "https://api.example/things"
 ENDLESS = 1e9  # a limit that never holds anybody back
-BARS = {  # microseconds over the bare transport
-    "holdfast, no limits in time": 5.0,
-    "holdfast, defaults": 18.0,
-    "the first, and a cache that may not keep it": 12.0,
-}
+BARS = {"holdfast, no limits in time": 5.0, "holdfast, defaults": 18.0}  # microseconds over the bare transport
 ANCHORS = {"a bare call, unread": 2.5, "anyio.CancelScope": 7.0, "aiolimiter's acquire": 1.0}  # of the specification
 
 Send = Callable[[Any], Awaitable[Any]]
@@ -109,7 +105,6 @@ RATE = RateLimit(ENDLESS, per=1.0)
 OURS: dict[str, dict[str, Any]] = {
     "holdfast, no limits in time": {"rate_limit": RATE, **TIMES_OFF},
     "holdfast, defaults": {"rate_limit": RATE},
-    "the first, and a cache that may not keep it": {"rate_limit": RATE, **TIMES_OFF, "cache": Cache()},
 }
 ONE_LAYER: dict[str, dict[str, Any]] = {
     "the frame alone": {**LAYERS_OFF, **TIMES_OFF},
