@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import Cache, CircuitBreaker, ConcurrencyLimit, MemoryStore, Pipeline, RateLimit, Retry
+from holdfast import Cache, CircuitBreaker, ConcurrencyLimit, Hedge, MemoryStore, Pipeline, RateLimit, Retry
 from holdfast.errors import Refused
 from holdfast.events import (
     AttemptEnded,
@@ -281,6 +281,45 @@ async def test_what_the_cache_did_is_told_with_the_answer(family: FamilyModules)
     assert results == [("miss", True), ("hit", False)]
     ends = [(event.outcome, event.source, event.attempts) for event in told if isinstance(event, CallEnded)]
     assert ends == [("success", "origin", 1), ("cache_hit", "cache", 0)]
+
+
+STALE_SOON = {"Cache-Control": "max-age=1, stale-while-revalidate=600"}
+
+
+@pytest.mark.parametrize(
+    ("later", "outcome", "status", "error", "attempts"),
+    [
+        (Reply(200, headers=STALE_SOON, body=b"y", delay=1.0), "success", 200, None, 2),
+        (Reply(404, delay=1.0), "http_error", 404, None, 2),
+        (Reply(503, delay=0.1), "http_error", 503, None, 2),
+        (Fails("ReadError"), "exception", None, "ReadError", 2),
+        (Hangs(), "deadline", None, "DeadlineExceeded", 2),
+    ],
+    ids=["answered", "not found", "failed", "broken off", "too late"],
+)
+async def test_what_is_fetched_in_the_background_is_a_call_of_its_own_told_to_its_end(
+    family: FamilyModules, later: Any, outcome: str, status: int | None, error: str | None, attempts: int
+) -> None:
+    told = Told()
+    script = [Reply(200, headers=STALE_SOON, body=b"x"), later]
+    settings: dict[str, Any] = {"cache": Cache(), "hedge": Hedge(delay=0.5), "budget": None}
+    async with stage(family, script, repeat_last=True, listeners=[told], deadline=8.0, **settings) as on:
+        await on.client.get(URL)
+        await on.clock.sleep(2.0)
+        told.clear()
+        await on.client.get(URL)
+        await on.clock.sleep(20.0)
+    calls = list(dict.fromkeys(event.call for event in told))
+    given, fetched = ([event for event in told if event.call == call] for call in calls)
+    assert [type(event) for event in given] == [CallStarted, CacheAnswered, CallEnded]
+    assert isinstance(fetched[0], CallStarted)
+    assert fetched[0].background
+    (end,) = [event for event in fetched if isinstance(event, CallEnded)]
+    assert (end.outcome, end.status, end.error, end.attempts) == (outcome, status, error, attempts)
+    assert end.background
+    names = [type(event).__name__ for event in fetched]
+    assert names.count("AttemptStarted") == names.count("AttemptEnded") == attempts
+    assert [event for event in fetched[fetched.index(end) + 1 :] if not isinstance(event, AttemptEnded)] == []
 
 
 class Flaky(MemoryStore):

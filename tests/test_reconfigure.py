@@ -9,8 +9,24 @@ import anyio
 import pytest
 
 import holdfast
-from holdfast import Cache, CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry, Window
-from holdfast.testing import Fails, Reply
+from holdfast import (
+    AdaptiveConcurrency,
+    Cache,
+    CircuitBreaker,
+    ConcurrencyLimit,
+    Fallback,
+    Hedge,
+    IdempotencyKeys,
+    OfflineMode,
+    Pipeline,
+    RateLimit,
+    Retry,
+    Throttle,
+    Window,
+)
+from holdfast.events import Event
+from holdfast.testing import Fails, Hangs, Reply
+from holdfast.testing.scripted import Step
 from tests.scripting import URL, stage
 from tests.support import FamilyModules, spelled
 
@@ -128,6 +144,47 @@ async def test_permits_that_are_out_stay_out(family: FamilyModules) -> None:
             await on.clock.sleep(1.0)
             on.pipeline.reconfigure(concurrency=ConcurrencyLimit(2))
         assert on.times == [0.0, 0.0, 0.0, 1.0, 1.5, 2.0, 2.5]
+
+
+async def test_an_answer_is_fetched_in_the_background_within_the_new_deadline(family: FamilyModules) -> None:
+    soon = {"Cache-Control": "max-age=1, stale-while-revalidate=600"}
+    script: list[Step] = [Reply(200, headers=soon), Hangs()]
+    async with stage(family, script, cache=Cache(), retry=None, breaker=None, attempt_timeout=None, **ALONE) as on:
+        await on.client.get(URL)
+        on.pipeline.reconfigure(deadline=3.0)
+        await on.clock.sleep(2.0)
+        await on.client.get(URL)
+        await on.clock.sleep(4.0)
+        assert on.pipeline.snapshot()["cache"]["failed_refreshes"] == 1
+
+
+async def test_what_is_not_changed_stays_as_it_was(family: FamilyModules) -> None:
+    told: list[Event] = []
+    settings: dict[str, Any] = {
+        "hedge": Hedge(delay=0.5),
+        "throttle": Throttle(),
+        "concurrency": AdaptiveConcurrency(),
+        "cache": Cache(),
+        "fallback": Fallback(default={"made": "up"}),
+        "offline": OfflineMode(),
+        "idempotency": IdempotencyKeys(),
+        "hooks": [lambda request, attempt: request.headers.update({"x-attempt": str(attempt)})],
+        "listeners": [told.append],
+    }
+    async with stage(family, [Reply(200, delay=1.0)], repeat_last=True, **settings) as on:
+        before = on.pipeline.describe()
+        on.pipeline.offline(probe_every=None)
+        on.pipeline.reconfigure(deadline=20.0, breaker=CircuitBreaker(failures=3))
+        changed = {name: told for name, told in on.pipeline.describe().items() if told != before[name]}
+        assert changed.keys() == {"deadline", "breaker"}
+        assert (await on.client.get(URL)).json() == {"made": "up"}
+        assert on.script.sent == []
+        on.pipeline.online()
+        told.clear()
+        await on.client.post(URL)
+        assert [type(event).__name__ for event in told].count("HedgeSent") == 1  # it has a key
+        for sent in on.script.sent:
+            assert {b"x-attempt", b"idempotency-key"} <= {name.lower() for name, _ in sent.headers}
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,8 @@ class Layers:
             self.limiter.reconfigure(limits)
         if self.observed_limits is not None and observed != list(self.observed_limits.limits):
             self.observed_limits.reconfigure(observed)
+        if self.caching is not None:
+            self.caching.reconfigure(policies["deadline"])
         self.attempts.reconfigure(policies["attempt_timeout"])
         self.policies = policies
 

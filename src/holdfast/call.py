@@ -243,6 +243,7 @@ class Call:
     arm = 1  # which request of a hedged call; all but the first take what is free, and wait for nothing
     hedged_after = 0.0  # seconds between the first arm and this one
     superseded = False  # another arm has decided its call
+    background = False  # nobody waits for its answer
     sends = 0
     sent_before = 0  # by earlier hops of a redirect or an auth flow
     id: str | None = None  # for those who listen; given with the first record

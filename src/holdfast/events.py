@@ -5,8 +5,9 @@ the order of the calls' own steps. A record holds plain data and no secret: no h
 user information of a URL. Without listeners no record is made, and this module is not even imported.
 
 The records of one call share its ``call``, and come in this order, also when the call fails or is cancelled:
-`CallStarted`, any number of others, `CallEnded`. Each hop of a redirect is a call. What is fetched in the background,
-after its caller has gone with a stale answer, has a ``call`` of its own, without those two.
+`CallStarted`, any number of others, `CallEnded`; of a hedged call, the `AttemptEnded` of the request that came too
+late may follow. Each hop of a redirect is a call. So is what is fetched in the background after its caller has gone
+with a stale answer; ``background`` says so.
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class CallStarted(Event):
 
     template: str | None = None
     """The URL's template, such as ``/users/{id}``, if the caller gave one."""
+
+    background: bool = False
+    """Nobody waits for the answer: what was given stale is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +325,9 @@ class CallEnded(Event):
 
     reason: str | None = None
     """As ``History.reason``."""
+
+    background: bool = False
+    """As `CallStarted.background`."""
 
 
 class Listener(Protocol):

@@ -25,6 +25,7 @@ from holdfast.stores.base import Measured, Store
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
+    from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Cache", "Caching"]
 
@@ -121,7 +122,12 @@ class Caching:
             deadline=deadline,
             rules=Rules(settings.rules) if settings.rules else None,
             signed=signed,
+            telemetry=None if emitter is None else _telemetry(emitter),
         )
+
+    def reconfigure(self, deadline: float | None) -> None:
+        """For the fetches in the background from now on."""
+        self._shared.deadline = deadline
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         return CacheLayer(inner, family, self._shared).handle
@@ -160,6 +166,12 @@ class Caching:
         if isinstance(store, Measured):
             told |= {"entries": len(store), "bytes": store.bytes_used}
         return told
+
+
+def _telemetry(emitter: Emitter) -> CallTelemetry:
+    from holdfast.policies.telemetry import CallTelemetry
+
+    return CallTelemetry(emitter)
 
 
 async def _unsent(request: RequestLike) -> Any:

@@ -14,6 +14,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.request import read_ask
 from holdfast.core.caching.reuse import Validate
 from holdfast.errors import Refused
+from holdfast.policies.attempt import deadline_exceeded
 from holdfast.policies.cache_fetch import Fetches, Trip, close, endless
 from holdfast.policies.cache_state import Shared
 from holdfast.policies.coalesce import Flight
@@ -43,7 +44,8 @@ class Refreshes(Generic[Q, R]):
         self._shelf = shared.shelf
         self._clock = shared.clock
         self._counts = shared.counts
-        self._deadline = shared.deadline
+        self._telemetry = shared.telemetry
+        self._shared = shared
         self._resting: MutableMapping[str, float] = LRUCache(_KEYS)  # until when, by key
 
     def begin(self, trip: Trip[Q], entry: Entry) -> bool:
@@ -59,10 +61,7 @@ class Refreshes(Generic[Q, R]):
         flight, own = self._flights.lead(trip.key, self._shelf.mark), self._unattended(trip)
 
         async def work() -> None:
-            if own.call.deadline is None:
-                return await self._refresh(own, entry, flight)
-            with self._clock.timeout_at(own.call.deadline + self._family.grace):
-                await self._refresh(own, entry, flight)
+            await self._told(own, entry, flight)
 
         def lost() -> None:
             self._flights.leave(trip.key, flight)
@@ -75,10 +74,11 @@ class Refreshes(Generic[Q, R]):
     def _unattended(self, trip: Trip[Q]) -> Trip[Q]:
         """The same for nobody in particular: a request and a call of its own, without the caller's wishes."""
         caller, now = trip.call, self._clock.monotonic()
-        deadline = None if self._deadline is None else now + self._deadline
+        seconds = self._shared.deadline
+        deadline = None if seconds is None else now + seconds
         options = caller.options.replace(deadline=None, cache=None)
-        call = Call(options, now, deadline, self._deadline, caller.key, caller.owner)
-        call.sends_again, call.single = caller.sends_again, caller.single
+        call = Call(options, now, deadline, seconds, caller.key, caller.owner)
+        call.sends_again, call.single, call.background = caller.sends_again, caller.single, True
         request = self._family.fresh_attempt(trip.request)
         request.method = "GET"
         request.extensions[CALL] = call
@@ -90,21 +90,50 @@ class Refreshes(Generic[Q, R]):
         ask.terms = trip.ask.terms
         return Trip(request, call, ask, trip.key, trip.url, trip.identity, found=trip.found, attended=False)
 
-    async def _refresh(self, trip: Trip[Q], entry: Entry, flight: Flight) -> None:
+    async def _told(self, trip: Trip[Q], entry: Entry, flight: Flight) -> None:
+        """`_in_time`, with the records of a call around it, for those who listen."""
+        telemetry = self._telemetry
+        if telemetry is None:
+            await self._in_time(trip, entry, flight)
+            return
+        call, began = trip.call, self._clock.monotonic()
+        response: R | None = None
+        error: BaseException | None = None
+        telemetry.started(call, trip.request)
         try:
-            response = await self._fetches.lead(trip, Validate(entry, "stale"), flight)
-            try:
-                if response.status_code >= 500:
-                    return self._failed(trip, str(response.status_code))
-                if flight.over or response.is_closed or endless(response):
-                    return
-                async for _ in self._family.body(response):
-                    if flight.over:  # it will not be stored
-                        return
-            finally:
-                await close(response)
+            response, error = await self._in_time(trip, entry, flight)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            telemetry.ended(call, trip.request.method, self._clock.monotonic() - began, response, error)
+            del error  # its traceback holds this frame
+
+    async def _in_time(self, trip: Trip[Q], entry: Entry, flight: Flight) -> tuple[R | None, Exception | None]:
+        """The answer, read and closed; or the error in its place."""
+        try:
+            deadline = trip.call.deadline
+            if deadline is None:
+                return await self._refresh(trip, entry, flight), None
+            with self._clock.timeout_at(deadline + self._family.grace):
+                return await self._refresh(trip, entry, flight), None
+            raise deadline_exceeded(trip.call)
         except (Refused, self._family.transport_error) as error:
             self._failed(trip, type(error).__name__)
+            return None, error
+
+    async def _refresh(self, trip: Trip[Q], entry: Entry, flight: Flight) -> R:
+        response = await self._fetches.lead(trip, Validate(entry, "stale"), flight)
+        try:
+            if response.status_code >= 500:
+                self._failed(trip, str(response.status_code))
+            elif not (flight.over or response.is_closed or endless(response)):
+                async for _ in self._family.body(response):
+                    if flight.over:  # it will not be stored
+                        break
+        finally:
+            await close(response)
+        return response
 
     def _failed(self, trip: Trip[Q], what: str) -> None:
         self._counts.failed_refreshes += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Generic
+from typing import TYPE_CHECKING, Final, Generic
 
 from holdfast._wire import Family, HeadersLike, Q, R
 from holdfast.call import CALL, Call
@@ -21,6 +21,9 @@ from holdfast.core.caching.rules import Rules
 from holdfast.policies.cache_blob import Reading
 from holdfast.policies.cache_store import Shelf
 from holdfast.policies.coalesce import Flights
+
+if TYPE_CHECKING:
+    from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Answers", "Counts", "Shared", "passed_on", "unsatisfied"]
 
@@ -62,6 +65,7 @@ class Shared:
     deadline: float | None  # seconds for a fetch in the background
     rules: Rules | None
     signed: bool  # an attempt hook may add a credential that the cache cannot see
+    telemetry: CallTelemetry | None  # of the calls in the background
     counts: Counts = field(default_factory=Counts)
 
     async def identify(self) -> Identity:

@@ -44,14 +44,18 @@ class CallTelemetry:
         options = call.options
         self._emitter.emit(
             CallStarted(
-                **self._emitter.about(call), method=request.method, url=shown(request.url), template=options.template
+                **self._emitter.about(call),
+                method=request.method,
+                url=shown(request.url),
+                template=options.template,
+                background=call.background,
             )
         )
 
     def ended(
         self, call: Call, method: str, seconds: float, response: ResponseLike | None, error: BaseException | None
     ) -> None:
-        if response is not None and call.cache is not None:
+        if response is not None and call.cache is not None and not call.background:
             self._emitter.emit(CacheAnswered(**self._emitter.about(call), result=call.cache, age=call.age))
         self._emitter.emit(
             CallEnded(
@@ -64,6 +68,7 @@ class CallTelemetry:
                 status=None if response is None else response.status_code,
                 error=None if error is None else type(error).__name__,
                 reason=call.reason,
+                background=call.background,
             )
         )
 

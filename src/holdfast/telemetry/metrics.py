@@ -211,6 +211,8 @@ class Keys:
 def measure(event: Event, keys: Keys) -> tuple[Sample, ...]:
     """What a record adds to the figures."""
     match event:
+        case CallEnded(background=True):
+            return ()  # nobody waited for it
         case CallEnded():
             labels = (keys.fold(event.key), event.method if event.method in METHODS else "_OTHER", event.outcome)
             return Sample(CALL_DURATION, event.duration, labels), Sample(CALL_ATTEMPTS, event.attempts, labels)

@@ -84,7 +84,9 @@ class Tracing:
             self._templates[event.call] = event.template
         if not self._wants_calls:
             return
-        told: dict[str, str] = {"holdfast.key": event.key, **_method(event.method)}
+        told: dict[str, str | bool] = {"holdfast.key": event.key, **_method(event.method)}
+        if event.background:
+            told["holdfast.background"] = True
         if event.operation is not None:
             told["holdfast.operation"] = event.operation
         if event.template is not None:
@@ -143,7 +145,7 @@ class Tracing:
         span.add_event(f"holdfast.{type(event).__name__}", told, _nanoseconds(event.at))
 
     def _begin(
-        self, name: str, kind: SpanKind, at: float, told: Mapping[str, str | int], *, alone: bool = False
+        self, name: str, kind: SpanKind, at: float, told: Mapping[str, str | int | bool], *, alone: bool = False
     ) -> _Current:
         began = _nanoseconds(at)
         span = self._tracer.start_span(name, kind=kind, attributes=told, start_time=began)
