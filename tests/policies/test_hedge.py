@@ -230,6 +230,17 @@ async def test_hedges_draw_on_the_budget(family: FamilyModules) -> None:
         assert len(on.script.sent) == 23
 
 
+@pytest.mark.parametrize("retry", [Retry(), None], ids=["beside retries", "alone"])
+async def test_a_request_that_got_no_connection_pays_nothing_into_the_budget(
+    family: FamilyModules, retry: Retry | None
+) -> None:
+    async with stage(family, [Reply(), Fails("PoolTimeout")], hedge=FIXED, retry=retry) as on:
+        await on.client.get(URL)
+        with pytest.raises(family.http.PoolTimeout):
+            await on.client.get(URL)
+        assert of_origin(on, "retries_left") == pytest.approx(10.2), "by the first call"
+
+
 @pytest.mark.parametrize(("by_hand", "sent"), [(False, 1), (True, 2)], ids=["half open", "forced closed"])
 async def test_a_probe_is_not_doubled(family: FamilyModules, by_hand: bool, sent: int) -> None:
     breaker = CircuitBreaker(failures=1, open_for=1.0, jitter=0.0)

@@ -119,7 +119,19 @@ class Hedging:
 class _Arm(Generic[Q, R]):
     """One request of a hedged call, with a record of its own, for arms stand in queues and take tokens each alone."""
 
-    __slots__ = ("began", "call", "ended", "error", "number", "request", "response", "scope", "sends", "turned_down")
+    __slots__ = (
+        "began",
+        "call",
+        "ended",
+        "error",
+        "number",
+        "request",
+        "response",
+        "saturated",
+        "scope",
+        "sends",
+        "turned_down",
+    )
 
     def __init__(self, number: int, call: Call, request: Q, family: Family[Q, R], now: float) -> None:
         self.number = number
@@ -135,6 +147,7 @@ class _Arm(Generic[Q, R]):
         self.response: R | None = None
         self.error: Exception | None = None
         self.turned_down = False  # by the user's predicate
+        self.saturated = False  # the pool had no connection for it, so it never left
 
     @property
     def sent(self) -> bool:
@@ -273,7 +286,8 @@ class _Race(Generic[Q, R]):
                     return None if arm.number > 1 else Ending.FAILED
                 return Ending.DECIDES
             fault = family.fault(error)
-            if arm.number > 1 and fault is Fault.SATURATED:
+            arm.saturated = fault is Fault.SATURATED
+            if arm.number > 1 and arm.saturated:
                 self._stop("pool")
                 self._retries.refund(self._call.key)
                 return None
@@ -351,9 +365,8 @@ class _Race(Generic[Q, R]):
             if arm.number > 1 and not arm.sent:
                 self._retries.refund(call.key)
         call.attempts.sort(key=itemgetter(0))
-        sent = sum(arm.sent for arm in self._arms)
-        call.sends += sent
-        if sent and self._layer.pays:
+        call.sends += sum(arm.sent for arm in self._arms)
+        if self._layer.pays and any(arm.sent and not arm.saturated for arm in self._arms):
             self._retries.deposit(call.key)
 
     def _deliver(self, arm: _Arm[Q, R]) -> R:
