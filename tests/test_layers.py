@@ -81,7 +81,10 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._door": BELOW_POLICIES | {"holdfast.by_origin"},
     "holdfast.httpx": FAMILY,
     "holdfast.httpx2": FAMILY,
-    "holdfast.auth": BELOW_POLICIES | STORE_CONTRACT,
+    "holdfast.auth": BELOW_POLICIES
+    | STORE_CONTRACT
+    # the lane to an authorization server, when it first sends
+    | {"holdfast.pipeline", "holdfast.policies", "holdfast.httpx", "holdfast.httpx2"},
     "holdfast.client": BELOW_POLICIES
     | STORE_CONTRACT
     | {"holdfast._history", "holdfast.auth", "holdfast.by_origin", "holdfast.pipeline"}

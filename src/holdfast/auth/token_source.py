@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
+import anyio
+
 from holdfast._waiting import Line
 from holdfast.background import Background
 from holdfast.clock import Clock, SystemClock
@@ -21,6 +23,8 @@ __all__ = ["TokenSource", "TokenStore", "TokenUnavailable"]
 REFRESH_TIMEOUT: Final = 30.0
 TOO_SOON: Final = 1.0
 """A token that is turned down within a second of being issued does not get better by being renewed."""
+SAVING: Final = 5.0
+"""Seconds that a save may take, whoever is cancelled meanwhile: the token that was spent for it is gone."""
 
 
 class TokenUnavailable(HoldfastError):
@@ -62,7 +66,8 @@ class TokenSource:
 
     ``fetch(previous)`` gets a new one; ``previous`` is the last one, which may hold a refresh token, or None.
     ``store``: where it is kept under ``name``, so that other processes, and this one when it starts again, go on with
-    it; a new token is saved before anybody gets it. Without one it lives in memory. ``timeout``: seconds for a fetch.
+    it; a new token is saved before anybody gets it, and one that could not be saved is tried again, not lost. Without
+    a store it lives in memory. ``timeout``: seconds for a fetch.
 
     Shared by all tasks of one event loop at a time. A caller that is cancelled leaves no trace, and the refresh goes
     on; it ends with `aclose`.
@@ -91,6 +96,8 @@ class TokenSource:
         self._refresh = Refresh()
         self._failure: BaseException | None = None
         self._refreshing = False
+        self._unsaved: tuple[Token | None, Token] | None = None  # what it came of, and the token
+        self._era = 0  # grows when a token is put in or taken away by hand
 
     async def get(self) -> Token:
         """A token that can be sent now. Raises `TokenUnavailable` if there is none and none is to be had."""
@@ -121,6 +128,25 @@ class TokenSource:
         self._rejected = token
         return True
 
+    async def keep(self, token: Token) -> None:
+        """Go on with a token that came by another way, such as a login; saved before anybody gets it."""
+        if self._store is not None:
+            async with self._store.exclusive(self._name):
+                await self._store.save(self._name, token)
+        self._era += 1
+        self._adopt(token)
+
+    async def forget(self) -> Token | None:
+        """Give out no token that there is now, here or from the store; what it was."""
+        token = self._token
+        if self._store is not None:
+            async with self._store.exclusive(self._name):
+                token = await self._store.load(self._name) or token
+                await self._store.delete(self._name)
+        self._era += 1
+        self._token = self._unsaved = None
+        return token
+
     async def aclose(self) -> None:
         """End a refresh that is under way; who waits for it gets `errors.Closed`."""
         await self._background.aclose()
@@ -138,9 +164,14 @@ class TokenSource:
             self._background.start(self._renew, self._settle)
 
     async def _renew(self) -> None:
+        era = self._era
         try:
             with self._clock.timeout_at(self._clock.monotonic() + self._timeout):
-                self._adopt(await self._renewed())
+                token = await self._renewed()
+                if era == self._era:
+                    self._adopt(token)
+                    if self._freshness(self._issued) is Freshness.OVER:
+                        raise TokenUnavailable("the token that came had ended already")
                 self._failure = None
                 return
             self._failure = TimeoutError(f"no token came in {self._timeout:g} s")
@@ -160,11 +191,16 @@ class TokenSource:
             return found
         async with store.exclusive(name):
             found = await store.load(name)
-            if found is not None and self._is_news(found):
-                return found
-            token = await self._fetch(self._token if found is None else found)
-            await store.save(name, token)
-            return token
+            if self._unsaved is None or self._unsaved[0] != found:
+                if found is not None and self._is_news(found):
+                    return found
+                self._unsaved = found, await self._fetch(self._token if found is None else found)
+            _, token = self._unsaved
+            with anyio.move_on_after(SAVING, shield=True):
+                await store.save(name, token)
+                self._unsaved = None
+                return token
+            raise TimeoutError(f"the token could not be saved in {SAVING:g} s")
 
     def _is_news(self, token: Token) -> bool:
         """Whether a stored token is another than ours, and still good."""
@@ -192,6 +228,8 @@ class TokenSource:
         if isinstance(failure, Closed):
             return Closed(failure.message, policy="auth")
         wait = max(0.0, self._refresh.not_before - self._clock.monotonic())
+        if isinstance(failure, TokenUnavailable):
+            return type(failure)(failure.message, retry_after=wait)
         error = TokenUnavailable(
             f"no token could be had ({type(failure).__name__}); the next try is in {wait:.1f} s", retry_after=wait
         )
