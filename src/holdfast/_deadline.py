@@ -14,7 +14,7 @@ from typing import Any
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock, SystemClock
 
-__all__ = ["TIMEOUT_HEADER", "Deadline", "SendDeadline", "deadline", "in_force", "outlive"]
+__all__ = ["TIMEOUT_HEADER", "Deadline", "SendDeadline", "deadline", "in_force", "outlive", "share"]
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 """Whole milliseconds that the sender goes on waiting; no standard has one, and several gateways use this name."""
@@ -79,6 +79,11 @@ in_force = _current.get
 def outlive() -> None:
     """Go on without the deadline of whoever started this task: for work that is everybody's."""
     _current.set(None)
+
+
+def share(deadline: Deadline | None) -> None:
+    """Go on under another's deadline: for work in the background that is one caller's after all."""
+    _current.set(deadline)
 
 
 class SendDeadline:

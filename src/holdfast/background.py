@@ -64,13 +64,17 @@ class Background:
         job.task = asyncio.get_running_loop().create_task(self._run(job), name="holdfast.background")
         job.task.add_done_callback(lambda _: self._over(job))  # not in the task: one that is cancelled early never runs
 
-    async def aclose(self) -> None:
-        """Cancel what is under way, and return when it is over, even if the caller is cancelled meanwhile."""
+    def cancel(self) -> None:
+        """Cancel what is under way, and do not wait for its end."""
         for job in tuple(self._jobs):
             if job.task is not None and job.task.get_loop().is_closed():
                 self._over(job)
             else:
                 job.scope.cancel()
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, and return when it is over, even if the caller is cancelled meanwhile."""
+        self.cancel()
         if not self._jobs:
             return
         self._idle = anyio.Event()

@@ -25,6 +25,7 @@
     +-- LineTooLong        a line or an event of a stream passed its cap
     +-- DigestMismatch     a download is not what its server says of it (algorithm)
     +-- OperationFailed    a long-running operation ended, and not well (state)
+    +-- TooManyPages       a listing has more pages than it was to have
     +-- StatusError        a status that means failure (raised by the resource layer)
         +-- BadRequest         400
         +-- Unauthorized       401
@@ -94,6 +95,7 @@ __all__ = [
     "ServerFault",
     "StatusError",
     "Throttled",
+    "TooManyPages",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",
@@ -361,6 +363,14 @@ class OperationFailed(HoldfastError):
 
 class DeprecatedOperation(DeprecationWarning):
     """A server says that an operation is deprecated (RFC 9745), or will be gone (RFC 8594). Given once for each."""
+
+
+class TooManyPages(HoldfastError):
+    """A listing goes on behind ``max_pages`` pages. Nothing was cut off in silence: `resume` goes on."""
+
+    def __init__(self, message: str, *, max_pages: int) -> None:
+        super().__init__(message)
+        self.max_pages = max_pages
 
 
 class Problem:

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast._wire import Credential as Credential
     from holdfast.client.call import Call as Call
+    from holdfast.client.pages import Page as Page
+    from holdfast.client.pages import Pages as Pages
+    from holdfast.client.pages import Progress as Progress
+    from holdfast.client.pages import resume_token as resume_token
     from holdfast.client.payload import UNSET as UNSET
     from holdfast.client.reply import Failed as Failed
     from holdfast.client.reply import Ok as Ok
@@ -22,21 +26,43 @@ if TYPE_CHECKING:
     from holdfast.client.server_events import ServerEvent as ServerEvent
     from holdfast.client.server_events import ServerEvents as ServerEvents
     from holdfast.client.service import Service as Service
+    from holdfast.core.paging import Header as Header
+    from holdfast.core.paging import PagingRule as PagingRule
+    from holdfast.core.paging import Place as Place
+    from holdfast.core.paging import Told as Told
+    from holdfast.core.paging import by_cursor as by_cursor
+    from holdfast.core.paging import by_link as by_link
+    from holdfast.core.paging import by_offset as by_offset
+    from holdfast.core.paging import by_page as by_page
+    from holdfast.core.paging import by_url as by_url
 
 _HOME = {
-    "UNSET": "client.payload",
     "Call": "client.call",
     "Credential": "_wire",
     "Failed": "client.reply",
+    "Header": "core.paging",
     "Ok": "client.reply",
     "Outcome": "client.reply",
+    "Page": "client.pages",
+    "Pages": "client.pages",
+    "PagingRule": "core.paging",
+    "Place": "core.paging",
+    "Progress": "client.pages",
     "Reply": "client.reply",
     "Resource": "client.resource",
     "Rows": "client.rows",
     "ServerEvent": "client.server_events",
     "ServerEvents": "client.server_events",
     "Service": "client.service",
+    "Told": "core.paging",
+    "UNSET": "client.payload",
     "accessor": "client.resource",
+    "by_cursor": "core.paging",
+    "by_link": "core.paging",
+    "by_offset": "core.paging",
+    "by_page": "core.paging",
+    "by_url": "core.paging",
+    "resume_token": "client.pages",
 }
 
 __all__ = [*_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # PEP 562

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, Type
 import anyio
 
 from holdfast.call import OPTIONS, read_options
-from holdfast.client.channel import Auth, Channel, Reading, checked_compress, headers_of
+from holdfast.client.channel import Auth, Channel, Reading, checked_compress, headers_of, said_to_anyone
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import NOTHING, Plan, changed
 from holdfast.client.reply import Failed, Ok, Outcome, Reply
@@ -22,8 +22,10 @@ from holdfast.errors import DecodeError, Forbidden, HoldfastError, InvalidInput,
 if TYPE_CHECKING:
     from holdfast._wire import ReceivedLike, RequestLike
     from holdfast.client.interceptors import Interceptor
+    from holdfast.client.pages import Pages, Progress
     from holdfast.client.rows import Rows
     from holdfast.client.server_events import ServerEvents
+    from holdfast.core.paging import PagingRule
 
 __all__ = ["Call"]
 
@@ -270,12 +272,34 @@ class Call(Generic[T_co]):
     def following(self, link: str) -> Call[T_co]:
         """The same call to another URL, such as a next page's: used character for character, no parameter merged in.
 
-        A relative one is resolved against this call's. It goes with the service's auth to the service's own origin,
-        without to one of ``allow_origins``; for any other `ForeignOrigin` is raised.
+        A relative one is resolved against this call's. It goes with auth and headers to the service's own origin,
+        without those that say who asks to one of ``allow_origins``; for any other `ForeignOrigin` is raised.
         """
         self._use()
-        url, _ = self._channel.address.reach(link, self.url)
-        return self._derived(changed(self._plan, url=url, query=NOTHING))
+        url, foreign = self._channel.address.reach(link, self.url)
+        headers = said_to_anyone(self._plan.headers) if foreign else self._plan.headers
+        return self._derived(changed(self._plan, url=url, query=NOTHING, headers=headers))
+
+    def pages(
+        self: Call[Sequence[U]],
+        rule: PagingRule,
+        *,
+        max_pages: int | None = None,
+        prefetch: int = 0,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Pages[U]:
+        """The listing whose first page this call gives, and whose others ``rule`` finds: `by_link`, `by_cursor`, ...
+
+        ``max_pages``: one more raises `TooManyPages`. ``prefetch=1``: while a page is used, the next one is fetched.
+        ``on_progress`` is called with a `Progress` after each page. Raises `InvalidInput` behind `or_else`, which
+        would end a listing where a page failed.
+        """
+        from holdfast.client.pages import pages_of
+
+        self._use()
+        if any(isinstance(step, _Instead) for step in self._steps):
+            raise InvalidInput("pages() behind or_else(): a page that failed would end the listing without a word")
+        return pages_of(self, self._channel, rule, max_pages, prefetch, on_progress)
 
     def if_match(self, seen: Reply[Any] | str) -> Call[T_co]:
         """The same write, to be carried out only if the resource is still as it was ``seen``; else PreconditionFailed.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from holdfast.core.address import Address
     from holdfast.core.query import ListStyle
 
-__all__ = ["Auth", "Channel", "Fields", "Reading", "checked_compress", "headers_of"]
+__all__ = ["Auth", "Channel", "Fields", "Reading", "checked_compress", "headers_of", "said_to_anyone"]
 
 Auth: TypeAlias = Union["AuthLike", "Credential", tuple[str, str]]
 """An ``Auth`` of the family, a `Credential`, or a name and a password for Basic."""
@@ -276,7 +276,7 @@ class Channel:
                 named["user-agent"] = (b"user-agent", agent.encode("latin-1"))
             self._defaults = {**named, **self.headers}
         if foreign:
-            return {name: field for name, field in self._defaults.items() if name in _PUBLIC}
+            return said_to_anyone(self._defaults)
         return {**self._defaults}
 
     def _merged(self, url: str) -> str:
@@ -384,6 +384,11 @@ def headers_of(headers: Mapping[str, str]) -> Fields:
         except UnicodeEncodeError:
             fields[name.lower()] = (name.encode(), value.encode())  # obs-text: bytes that most servers take for UTF-8
     return fields
+
+
+def said_to_anyone(fields: Mapping[str, tuple[bytes, bytes]]) -> Fields:
+    """Those fields that say nothing of who asks."""
+    return {name: field for name, field in fields.items() if name in _PUBLIC}
 
 
 class _Beginning:

@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 from holdfast.core.value import Value
 from holdfast.errors import ForeignOrigin, InvalidInput
 
-__all__ = ["Address", "address_of", "is_absolute", "origin_text"]
+__all__ = ["Address", "absolute", "address_of", "is_absolute", "origin_text"]
 
 # No user information (the library would make a credential of it), no backslash (a slash to some readers).
 _URL: Final = re.compile(
@@ -36,10 +36,7 @@ class Address(Value):
 
         A relative one is resolved against ``here``. Raises `ForeignOrigin` for an origin that is not allowed.
         """
-        if reference.startswith("//"):
-            reference = f"{self.origin.partition(':')[0]}:{reference}"
-        url = reference if is_absolute(reference) else urljoin(here or f"{self.url}/", reference)
-        url = url.partition("#")[0]
+        url = absolute(reference, here or f"{self.url}/")
         origin = origin_text(url)
         if origin == self.origin:
             return url, False
@@ -57,6 +54,13 @@ def address_of(base_url: str, allow_origins: Iterable[str] = ()) -> Address:
     if "?" in base_url or "#" in base_url:
         raise InvalidInput("a base URL has neither a query nor a fragment")
     return Address(base_url.rstrip("/"), origin, frozenset(map(origin_text, allow_origins)))
+
+
+def absolute(reference: str, here: str) -> str:
+    """A reference that was found ``here``, as an absolute URL without fragment; one that is absolute stays as it is."""
+    if reference.startswith("//"):
+        reference = f"{here.partition(':')[0]}:{reference}"
+    return (reference if is_absolute(reference) else urljoin(here, reference)).partition("#")[0]
 
 
 def is_absolute(reference: str) -> bool:
