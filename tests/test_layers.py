@@ -82,7 +82,7 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.httpx": FAMILY,
     "holdfast.httpx2": FAMILY,
     "holdfast.auth": BELOW_POLICIES
-    | STORE_CONTRACT
+    | {"holdfast.stores"}
     # the lane to an authorization server, when it first sends
     | {"holdfast.pipeline", "holdfast.policies", "holdfast.httpx", "holdfast.httpx2"},
     "holdfast.client": BELOW_POLICIES

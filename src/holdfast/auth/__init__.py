@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from holdfast.auth.bearer import Bearer, TokenBound
 from holdfast.auth.credential import InsecureOrigin, OriginBound
 from holdfast.auth.jwt import JWT, SigningKey
@@ -10,6 +13,7 @@ from holdfast.auth.oauth.credential import LoginRequired, OAuth2
 from holdfast.auth.oauth.grants import ClientCredentials, JWTBearer, RefreshToken, TokenExchange
 from holdfast.auth.signatures import AWSSignature, HMACSignature, HTTPSignature
 from holdfast.auth.static import APIKey, Basic
+from holdfast.auth.stores.base import MissingSecret, SecretStore
 from holdfast.auth.token_source import TokenSource, TokenStore, TokenUnavailable
 from holdfast.auth.token_stores import MemoryTokens, SQLiteTokens
 from holdfast.core.oauth.answers import DeviceCode, TokenError
@@ -18,6 +22,13 @@ from holdfast.core.oauth.metadata import ServerMetadata
 from holdfast.core.secret import Secret
 from holdfast.core.signing.message import Unsignable
 from holdfast.core.tokens import Token
+
+if TYPE_CHECKING:
+    from holdfast.auth.stores.environment import EnvironmentSecrets
+    from holdfast.auth.stores.file import EncryptedFile
+    from holdfast.auth.stores.keyring import KeyringSecrets
+    from holdfast.auth.stores.memory import MemorySecrets
+    from holdfast.auth.stores.sqlite import SQLiteSecrets
 
 __all__ = [
     "JWT",
@@ -28,18 +39,25 @@ __all__ = [
     "Bearer",
     "ClientCredentials",
     "DeviceCode",
+    "EncryptedFile",
+    "EnvironmentSecrets",
     "HMACSignature",
     "HTTPSignature",
     "InsecureOrigin",
     "JWTBearer",
+    "KeyringSecrets",
     "LoginRequired",
+    "MemorySecrets",
     "MemoryTokens",
+    "MissingSecret",
     "OAuth2",
     "OAuthClient",
     "OriginBound",
     "RefreshToken",
+    "SQLiteSecrets",
     "SQLiteTokens",
     "Secret",
+    "SecretStore",
     "ServerMetadata",
     "SigningKey",
     "Token",
@@ -51,3 +69,20 @@ __all__ = [
     "TokenUnavailable",
     "Unsignable",
 ]
+
+# Most programs use one of them, or none: they are loaded when they are first used (PEP 562).
+_HOME = {
+    "EncryptedFile": "stores.file",
+    "EnvironmentSecrets": "stores.environment",
+    "KeyringSecrets": "stores.keyring",
+    "MemorySecrets": "stores.memory",
+    "SQLiteSecrets": "stores.sqlite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'holdfast.auth' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"holdfast.auth.{_HOME[name]}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value

@@ -18,6 +18,22 @@ class StoreError(HoldfastError):
     """A store could not be read or written. The cache goes to the origin instead, and reports it once."""
 
 
+class StoreDamaged(StoreError):
+    """What is stored was cut off or tampered with, or was sealed with another key. It is left as it is."""
+
+
+class StoreUnsafe(StoreError):
+    """Others could read what is stored, or it would lie in clear. Nothing of it is used, nothing is written."""
+
+
+class StoreLocked(StoreError):
+    """There is no key to open the store with."""
+
+
+class StoreReadOnly(StoreError):
+    """This store takes nothing: what is in it is set elsewhere."""
+
+
 class Store(Protocol):
     """Entries by key. One contract test suite runs on every implementation.
 

@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.caching.directives import NO_RESPONSE_DIRECTIVES
@@ -21,14 +21,10 @@ from holdfast.core.caching.entry import Blob, Entry
 from holdfast.core.caching.key import split_key
 from holdfast.stores.base import KeepsSecret, Listing, Store, StoreError, Streaming, Writer
 from holdfast.stores.encoding import Metadata, Unreadable, decode, encode, epoch_of
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from holdfast.stores.sealing import KEY_BYTES, SALT_BYTES, aead, derived
 
 __all__ = ["Encrypted", "is_sealed"]
 
-_KEY_BYTES: Final = 32
-_SALT_BYTES: Final = 16
 _TAG_BYTES: Final = 16
 _SEALED_PIECE: Final = 60 * 1024  # as SQLiteStore cuts them
 _PIECE: Final = _SEALED_PIECE - _TAG_BYTES
@@ -59,10 +55,10 @@ class Encrypted:
 
     def __init__(self, store: Store, *, key: bytes | Sequence[bytes], clock: Clock | None = None) -> None:
         given = [key] if isinstance(key, bytes) else list(key)
-        if not given or any(len(one) != _KEY_BYTES for one in given):
-            raise ValueError(f"key must be {_KEY_BYTES} bytes, or several times {_KEY_BYTES} bytes")
+        if not given or any(len(one) != KEY_BYTES for one in given):
+            raise ValueError(f"key must be {KEY_BYTES} bytes, or several times {KEY_BYTES} bytes")
         self._store = store
-        _aead(given[0])  # without the extra, it is known now
+        aead(given[0])  # without the extra, it is known now
         self._clock = SystemClock() if clock is None else clock
         self._epoch = epoch_of(self._clock)
         self._keys = [_Key(one) for one in given]
@@ -91,7 +87,7 @@ class Encrypted:
     async def put(self, entry: Entry) -> None:
         """Encrypt an entry and store it, and remove what other keys encrypted of its key."""
         if isinstance(entry.body, bytes):
-            index, salt = 0, secrets.token_bytes(_SALT_BYTES)
+            index, salt = 0, secrets.token_bytes(SALT_BYTES)
             body: bytes | Blob = b"".join(self._keys[0].cipher(b"body", salt).seal_all(entry.body))
         else:
             long = _Long.of(entry.body)
@@ -214,7 +210,7 @@ class _Writer:
     ) -> None:
         self._finish = finish
         self._writer = writer
-        self._salt = secrets.token_bytes(_SALT_BYTES)
+        self._salt = secrets.token_bytes(SALT_BYTES)
         self._cipher = own.cipher(b"body", self._salt)
         self._waiting = bytearray()
         self._number = 0
@@ -254,8 +250,8 @@ class _Key:
     """What follows from one key: names, and ciphers."""
 
     def __init__(self, key: bytes) -> None:
-        self._names = _derived(key, b"names")
-        self._seals = _derived(key, b"seals")
+        self._names = derived(key, b"names")
+        self._seals = derived(key, b"seals")
         self.prefix = self._name(b"key", "")[:8]  # of all URLs, so that those of one key can be purged
 
     def key(self, key: str) -> str:
@@ -270,11 +266,11 @@ class _Key:
         return self._name(b"tag", tag)
 
     def cipher(self, purpose: bytes, salt: bytes) -> _Cipher:
-        return _Cipher(_derived(self._seals, purpose, salt))
+        return _Cipher(derived(self._seals, purpose, salt))
 
     def sealed(self, entry: Entry, epoch: str, body_salt: bytes, body: bytes | Blob) -> Entry:
         """The entry as the inner store sees it, with a ``body`` that is sealed already."""
-        salt = secrets.token_bytes(_SALT_BYTES)
+        salt = secrets.token_bytes(SALT_BYTES)
         variant = _digest(self._names, b"variant", *entry.vary, entry.variant)
         key = self.key(entry.key)
         try:
@@ -301,10 +297,10 @@ class _Key:
         """The metadata in a sealed entry and the salt of its body; None if it cannot be opened."""
         try:
             head = b64decode(sealed.head, validate=True)
-            salt, head = head[:_SALT_BYTES], head[_SALT_BYTES:]
+            salt, head = head[:SALT_BYTES], head[SALT_BYTES:]
             bound = _bound(sealed.key, sealed.variant)
             plain = self.cipher(b"head", salt).open(0, head, final=True, bound=bound)
-            return decode(plain[_SALT_BYTES:]), plain[:_SALT_BYTES]
+            return decode(plain[SALT_BYTES:]), plain[:SALT_BYTES]
         except (ValueError, StoreError, Unreadable):
             return None, b""
 
@@ -321,7 +317,7 @@ class _Cipher:
     __slots__ = ("_aead",)
 
     def __init__(self, key: bytes) -> None:
-        self._aead = _aead(key)
+        self._aead = aead(key)
 
     def seal(self, number: int, piece: bytes, *, final: bool, bound: bytes = b"") -> bytes:
         return self._aead.encrypt(_nonce(number, final), piece, bound)
@@ -374,14 +370,6 @@ class _Long:
             return None
 
 
-def _aead(key: bytes) -> AESGCM:
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError as error:
-        raise ImportError("Encrypted needs the extra crypto: pip install 'holdfast[crypto]'") from error
-    return AESGCM(key)
-
-
 def _nonce(number: int, final: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes((final,))
 
@@ -391,12 +379,8 @@ def _bound(key: str, variant: bytes) -> bytes:
     return b"%b %b" % (key.encode("ascii", "backslashreplace"), variant)
 
 
-def _derived(key: bytes, purpose: bytes, salt: bytes = b"") -> bytes:
-    return blake2b(salt, digest_size=_KEY_BYTES, key=key, person=b"holdfast " + purpose).digest()
-
-
 def _digest(key: bytes, purpose: bytes, *parts: bytes) -> bytes:
-    digest = blake2b(digest_size=_SALT_BYTES, key=key, person=purpose)
+    digest = blake2b(digest_size=SALT_BYTES, key=key, person=purpose)
     for part in parts:  # with their lengths, so that no two lists run together to the same text
         digest.update(b"%d:%b" % (len(part), part))
     return digest.digest()

@@ -7,15 +7,12 @@ Here is what waits: each operation goes to a worker thread once, and comes back.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from sqlite3 import Connection
 from types import TracebackType
-from typing import Final, Self, TypeVar, TypeVarTuple
+from typing import Final, Self
 
 import anyio
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.caching.entry import Entry
@@ -31,14 +28,11 @@ from holdfast.stores.sqlite_rows import (
     new_long,
     number_of,
 )
+from holdfast.stores.sqlite_threads import Threads
 
 __all__ = ["SQLiteStore"]
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
 _SMALLEST: Final = 1024 * 1024
-_READERS: Final = 4
 _LONGEST_LOG: Final = 1000  # pages, SQLite's own default
 _PARTING: Final = 0.1  # seconds to say goodbye in, also when cancelled; a file that is locked learns it by the lease
 _LARGEST_PIECE: Final = 64 * 1024  # the most that `read` yields at once
@@ -86,7 +80,7 @@ class SQLiteStore:
         clock = SystemClock() if clock is None else clock
         self._wall = clock.wall
         log_pages = max(16, min(_LONGEST_LOG, max_bytes // PAGE_BYTES // 20))
-        self._threads = _Threads(File(self.path, log_pages=log_pages, busy_timeout=busy_timeout, create=create))
+        self._threads = Threads(File(self.path, log_pages=log_pages, busy_timeout=busy_timeout, create=create))
         self._tables = Tables(clock=clock, epoch=epoch_of(clock), max_bytes=max_bytes, max_variants=max_variants)
 
     def __repr__(self) -> str:
@@ -201,43 +195,10 @@ class SQLiteStore:
                     await threads.write(tables.release, hold)
 
 
-class _Threads:
-    """Takes work to a thread, where it gets a connection. One writes at a time; the others wait here, not there."""
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        # Of each event loop: a limiter cannot be shared by two.
-        self._readers: RunVar[CapacityLimiter] = RunVar("readers")
-        self._writers: RunVar[CapacityLimiter] = RunVar("writers")
-
-    async def read(self, work: Callable[[Connection, *Ts], T], *arguments: *Ts) -> T:
-        return await self._run(self._readers, _READERS, work, *arguments)
-
-    async def write(self, work: Callable[[Connection, *Ts], T], *arguments: *Ts) -> T:
-        return await self._run(self._writers, 1, work, *arguments)
-
-    async def close(self) -> None:
-        await to_thread.run_sync(self._file.close)
-
-    async def _run(
-        self,
-        gate: RunVar[CapacityLimiter],
-        width: int,
-        work: Callable[[Connection, *Ts], T],
-        *arguments: *Ts,
-    ) -> T:
-        limiter = gate.get(None)
-        if limiter is None:
-            limiter = CapacityLimiter(width)
-            gate.set(limiter)
-        # A caller whose time is over does not wait for a busy file. The thread gives its connection back by itself.
-        return await to_thread.run_sync(self._file.run, work, *arguments, abandon_on_cancel=True, limiter=limiter)
-
-
 class _Writer:
     """A body on its way into a `SQLiteStore`: up to 960 KiB of it in memory, the rest in the file."""
 
-    def __init__(self, threads: _Threads, tables: Tables) -> None:
+    def __init__(self, threads: Threads, tables: Tables) -> None:
         self._threads = threads
         self._tables = tables
         self._buffer = bytearray()

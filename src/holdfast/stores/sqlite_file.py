@@ -1,4 +1,4 @@
-"""The file of a `SQLiteStore`: who may read it, whether it is ours, and connections to it.
+"""A SQLite file of ours: who may read it, whether it is ours, and connections to it.
 
 Everything here runs in worker threads. A connection serves one thread at a time: it is taken from the idle ones,
 or opened, and put back. One that saw an error is closed, and the next one looks at the file again.
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
-from holdfast.stores.base import StoreError
+from holdfast.core.value import Value
+from holdfast.stores.base import StoreDamaged, StoreError, StoreUnsafe
 
 try:
     import fcntl
@@ -29,8 +30,20 @@ Ts = TypeVarTuple("Ts")
 
 PAGE_BYTES: Final = 4096
 
-_APPLICATION: Final = 0x484F4C44  # "HOLD"
-_VERSION: Final = 1  # of the tables; a record has its own
+
+class Schema(Value):
+    """What a file holds: its tables, and the numbers by which it is known.
+
+    ``precious``: what is in it is nowhere else. Then a commit is on the disk when it returns, what is deleted is
+    overwritten, and a file that is damaged, or that others can read, is an error, and is left as it is.
+    """
+
+    def __init__(self, application: int, version: int, tables: tuple[str, ...], *, precious: bool = False) -> None:
+        self.application = application
+        self.version = version
+        self.tables = tables
+        self.precious = precious
+
 
 _TABLES: Final = (
     # An index over both parts of the key serves a purge by URL and by prefix as well. ``who`` is what stands before
@@ -70,6 +83,8 @@ _TABLES: Final = (
 END""",
 )
 
+ANSWERS: Final = Schema(0x484F4C44, 1, _TABLES)  # "HOLD"; a record has a version of its own
+
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _logger = logging.getLogger("holdfast.stores")
@@ -96,8 +111,11 @@ class _NotOurs(Exception):
 class File:
     """One file, with as many connections as threads use it at once. May be used by any thread."""
 
-    def __init__(self, path: Path, *, log_pages: int, busy_timeout: float, create: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, log_pages: int, busy_timeout: float, create: bool = True, schema: Schema = ANSWERS
+    ) -> None:
         self.path = path
+        self._schema = schema
         self._create = create
         self._log_pages = log_pages
         self._busy_timeout = busy_timeout
@@ -118,7 +136,8 @@ class File:
             except _NotOurs:
                 return self._attempt(work, *arguments)
         except _NotOurs as reason:
-            raise StoreError(f"{self.path}: {reason}") from reason
+            kind = StoreDamaged if self._schema.precious else StoreError
+            raise kind(f"{self.path}: {reason}") from reason
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path}: {type(error).__name__}: {error}") from error
 
@@ -138,7 +157,7 @@ class File:
                 link.connection.close()  # rolls back
             if isinstance(error, sqlite3.DatabaseError) and _damaged(error):
                 reason = _NotOurs(str(error), foreign=False)
-                with self._opening, _locked(self.path.parent):
+                with self._opening, locked(self.path.parent):
                     self._set_aside(reason, link.file)
                 raise reason from error
             raise
@@ -168,7 +187,7 @@ class File:
     def _open(self) -> _Link:
         if self._create:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(self.path.parent):
+        with locked(self.path.parent):
             try:
                 return self._connect()
             except _NotOurs as reason:
@@ -182,7 +201,10 @@ class File:
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         # Never opened and closed by ourselves from here on: that would take away the locks of every connection.
-        if os.stat(self.path).st_mode & 0o077 and self._create:
+        mode = os.stat(self.path).st_mode
+        if mode & 0o077 and self._schema.precious:
+            raise StoreUnsafe(f"{self.path}: others can read it (mode {mode & 0o777:o}); it has to be 600")
+        if mode & 0o077 and self._create:
             with suppress(PermissionError):
                 os.chmod(self.path, 0o600)
         file = _identity(self.path)
@@ -209,8 +231,11 @@ class File:
         return _Link(connection, file, self._era)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        run = connection.execute
-        run("PRAGMA synchronous = NORMAL")  # what was put just before a power failure may be gone, and is whole if not
+        run, schema = connection.execute, self._schema
+        # NORMAL: what was put just before a power failure may be gone, and is whole if not.
+        run(f"PRAGMA synchronous = {'FULL' if schema.precious else 'NORMAL'}")
+        if schema.precious:
+            run("PRAGMA secure_delete = ON")
         run("PRAGMA trusted_schema = OFF")
         run("PRAGMA cell_size_check = ON")
         tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
@@ -221,13 +246,13 @@ class File:
             run(f"PRAGMA page_size = {PAGE_BYTES}")
             run("PRAGMA auto_vacuum = INCREMENTAL")
             with transaction(connection):  # killed in here, it leaves an empty file
-                for table in _TABLES:
+                for table in schema.tables:
                     run(table)
-                run(f"PRAGMA application_id = {_APPLICATION}")
-                run(f"PRAGMA user_version = {_VERSION}")
-        elif application != _APPLICATION:
+                run(f"PRAGMA application_id = {schema.application}")
+                run(f"PRAGMA user_version = {schema.version}")
+        elif application != schema.application:
             raise _NotOurs("it is another program's", foreign=True)
-        elif version != _VERSION or tables != set(_TABLES):
+        elif version != schema.version or tables != set(schema.tables):
             # Other tables with our version: a trigger that somebody planted would run on our behalf.
             raise _NotOurs("another version wrote it", foreign=False)
         run("PRAGMA journal_mode = WAL")
@@ -236,7 +261,7 @@ class File:
 
     def _set_aside(self, reason: _NotOurs, file: tuple[int, int] | None) -> None:
         """Rename the file and what belongs to it, unless another process was faster, or nothing is to be renamed."""
-        if not self._create or file is None or _identity(self.path) != file:
+        if self._schema.precious or not self._create or file is None or _identity(self.path) != file:
             return
         target = Path(f"{self.path}.aside")
         if reason.foreign:  # nothing that is not ours is ever overwritten
@@ -289,7 +314,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Generator[None]:
+def locked(directory: Path) -> Generator[None]:
     """One process at a time makes a new file, or sets one aside. No file of its own is needed for that."""
     if fcntl is None:
         yield

@@ -1,0 +1,57 @@
+"""One holder at a time, of all processes of this machine; one that dies gives it back at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from holdfast.clock import Clock
+from holdfast.stores.base import StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["file_lock", "lock_beside"]
+
+_POLL: Final = 0.05
+"""Seconds between two tries. Waiting in the system's call would take a thread that no cancellation can end."""
+
+
+def lock_beside(path: Path, name: str) -> Path:
+    """The file that is locked for one name of a store: empty, and never removed, since others may be waiting for it."""
+    return path.with_name(f"{path.name}.{blake2b(name.encode(), digest_size=6).hexdigest()}.lock")
+
+
+@asynccontextmanager
+async def file_lock(path: Path, clock: Clock) -> AsyncGenerator[None]:
+    """Hold an advisory lock on ``path``, made if it is not there, with mode 0600. Other tasks are kept out as well.
+
+    Raises `StoreError`, also where the system has no such locks.
+    """
+    if fcntl is None:
+        raise StoreError("this system has no file locks that a dying process gives back: use SQLiteSecrets")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    try:
+        while not _take(handle):
+            await clock.sleep(_POLL)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
