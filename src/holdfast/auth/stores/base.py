@@ -121,7 +121,7 @@ def _read(written: Secret, name: str) -> Token:
         found = json.loads(written.reveal())
         if found["kind"] != _KIND:
             raise ValueError
-        fields = {**found["plain"], **{key: Secret(text) for key, text in found["secret"].items()}}
+        fields: dict[str, Any] = {**found["plain"], **{key: Secret(text) for key, text in found["secret"].items()}}
         return Token(**{key: value for key, value in fields.items() if key in known})
     except (ValueError, TypeError, KeyError, AttributeError):
         # Without its cause, whose text may be a part of what was read.

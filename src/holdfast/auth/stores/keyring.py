@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from anyio import to_thread
 
@@ -61,7 +61,7 @@ class KeyringSecrets(SecretStore):
     async def put(self, name: str, secret: Secret) -> None:
         own = self._own(name)
 
-        def put(ring: KeyringBackend) -> None:
+        def put(ring: _Ring) -> None:
             ring.set_password(self.service, own, secret.reveal())
             self._list(ring, lambda names: names | {own})
 
@@ -71,7 +71,7 @@ class KeyringSecrets(SecretStore):
     async def delete(self, name: str) -> None:
         own = self._own(name)
 
-        def delete(ring: KeyringBackend) -> None:
+        def delete(ring: _Ring) -> None:
             if ring.get_password(self.service, own) is not None:
                 ring.delete_password(self.service, own)
             self._list(ring, lambda names: names - {own})
@@ -94,13 +94,13 @@ class KeyringSecrets(SecretStore):
     def _listing(self) -> AbstractAsyncContextManager[None]:
         return file_lock(lock_beside(self._locks / self.service, _INDEX), self._clock)
 
-    def _list(self, ring: KeyringBackend, change: Callable[[set[str]], set[str]]) -> None:
+    def _list(self, ring: _Ring, change: Callable[[set[str]], set[str]]) -> None:
         before = self._listed(ring)
         after = change(before)
         if after != before:
             ring.set_password(self.service, _INDEX, json.dumps(sorted(after)))
 
-    def _listed(self, ring: KeyringBackend) -> set[str]:
+    def _listed(self, ring: _Ring) -> set[str]:
         text = ring.get_password(self.service, _INDEX)
         try:
             found: Any = json.loads(text or "[]")
@@ -108,11 +108,11 @@ class KeyringSecrets(SecretStore):
         except (ValueError, TypeError):
             raise StoreDamaged(f"the list of names of {self.service!r} in the keyring is no list") from None
 
-    async def _asked(self, work: Callable[[KeyringBackend], T]) -> T:
+    async def _asked(self, work: Callable[[_Ring], T]) -> T:
         """In a thread: a keyring that is locked asks the user first."""
         return await to_thread.run_sync(self._ask, work, abandon_on_cancel=True)
 
-    def _ask(self, work: Callable[[KeyringBackend], T]) -> T:
+    def _ask(self, work: Callable[[_Ring], T]) -> T:
         try:
             import keyring
             from keyring.errors import KeyringError, NoKeyringError
@@ -132,3 +132,11 @@ class KeyringSecrets(SecretStore):
 
 def _state_home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+
+
+class _Ring(Protocol):
+    """What is used of a `KeyringBackend`, not all of which is typed."""
+
+    def get_password(self, service: str, username: str, /) -> str | None: ...
+    def set_password(self, service: str, username: str, password: str, /) -> None: ...
+    def delete_password(self, service: str, username: str, /) -> None: ...

@@ -50,6 +50,7 @@ async def file_lock(path: Path, clock: Clock) -> AsyncGenerator[None]:
 
 
 def _take(handle: int) -> bool:
+    assert fcntl is not None, "asked before"
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

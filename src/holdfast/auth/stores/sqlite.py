@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,7 @@ class SQLiteSecrets(SecretStore):
     @asynccontextmanager
     async def exclusive(self, name: str) -> AsyncGenerator[None]:
         holder = secrets.token_hex(16)
-        while not await self._threads.write(_seize, checked(name), holder, self._clock.wall()):
+        while not await self._threads.write(_seize, checked(name), holder, self._clock.wall):
             await self._clock.sleep(_POLL)
         heart = Background()
         heart.start(partial(self._renew, name, holder), _nothing_follows)
@@ -109,7 +109,7 @@ class SQLiteSecrets(SecretStore):
         while True:
             await self._clock.sleep(LEASE / 3)
             with suppress(StoreError):  # the next one may succeed, and there is nobody here to tell
-                await self._threads.write(_prolong, name, holder, self._clock.wall())
+                await self._threads.write(_prolong, name, holder, self._clock.wall)
 
     def _opened(self, name: str, value: bytes) -> Secret:
         try:
@@ -139,18 +139,20 @@ def _names(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM secrets ORDER BY name")]
 
 
-def _seize(connection: Connection, name: str, holder: str, now: float) -> bool:
+def _seize(connection: Connection, name: str, holder: str, wall: Callable[[], float]) -> bool:
     """Take the lease if nobody has it. One that ends later than any could was made before the clock was set back."""
     with transaction(connection):
+        now = wall()  # in here: before, it may have waited, and a lease would seem to end too late
         found = connection.execute("SELECT until FROM leases WHERE name = ?", (name,)).fetchone()
-        if found is not None and now < found[0] <= now + LEASE:
+        if found is not None and now < found[0] < now + 2 * LEASE:
             return False
         connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (name, holder, now + LEASE))
     return True
 
 
-def _prolong(connection: Connection, name: str, holder: str, now: float) -> None:
-    connection.execute("UPDATE leases SET until = ? WHERE name = ? AND holder = ?", (now + LEASE, name, holder))
+def _prolong(connection: Connection, name: str, holder: str, wall: Callable[[], float]) -> None:
+    with transaction(connection):
+        connection.execute("UPDATE leases SET until = ? WHERE name = ? AND holder = ?", (wall() + LEASE, name, holder))
 
 
 def _give_back(connection: Connection, name: str, holder: str) -> None:
