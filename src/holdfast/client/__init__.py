@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast._wire import Credential as Credential
     from holdfast.client.call import Call as Call
+    from holdfast.client.download import Download as Download
     from holdfast.client.pages import Page as Page
     from holdfast.client.pages import Pages as Pages
     from holdfast.client.pages import Progress as Progress
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.client.server_events import ServerEvent as ServerEvent
     from holdfast.client.server_events import ServerEvents as ServerEvents
     from holdfast.client.service import Service as Service
+    from holdfast.client.upload import Upload as Upload
     from holdfast.core.paging import Header as Header
     from holdfast.core.paging import PagingRule as PagingRule
     from holdfast.core.paging import Place as Place
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Call": "client.call",
     "Credential": "_wire",
+    "Download": "client.download",
     "Failed": "client.reply",
     "Header": "core.paging",
     "Ok": "client.reply",
@@ -56,6 +59,7 @@ _HOME = {
     "Service": "client.service",
     "Told": "core.paging",
     "UNSET": "client.payload",
+    "Upload": "client.upload",
     "accessor": "client.resource",
     "by_cursor": "core.paging",
     "by_link": "core.paging",

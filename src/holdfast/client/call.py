@@ -20,11 +20,15 @@ from holdfast.core.value import Value
 from holdfast.errors import DecodeError, Forbidden, HoldfastError, InvalidInput, StatusError, Unauthorized
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from holdfast._wire import ReceivedLike, RequestLike
+    from holdfast.client.download import Download
     from holdfast.client.interceptors import Interceptor
     from holdfast.client.pages import Pages, Progress
     from holdfast.client.rows import Rows
     from holdfast.client.server_events import ServerEvents
+    from holdfast.client.upload import OnProgress
     from holdfast.core.paging import PagingRule
 
 __all__ = ["Call"]
@@ -337,6 +341,32 @@ class Call(Generic[T_co]):
 
         self._use()
         return explain(self._channel, self._plan, self._reading.accept)
+
+    async def download(
+        self,
+        path: str | PathLike[str],
+        *,
+        resume: bool = True,
+        progress: OnProgress | None = None,
+        idle: float | None = 60.0,
+    ) -> Download:
+        """Make the call, and have its body in a file, whole or not at all.
+
+        It grows in ``path.part`` and gets its name when all of it is there, and has the size and the digest (RFC 9530)
+        that the server told. A transfer that breaks goes on where it was; so does one that was cancelled or failed,
+        with the next download of the same URL to the same path, if the server gives the bytes a strong validator.
+        Else, and with ``resume=False``, nothing is left of it. A file that is there is replaced.
+
+        ``progress(bytes, total)`` is called as they are written. ``idle``: seconds of silence that count as a break.
+        A deadline given to this call (`using`) is for all of it, the service's and the pipeline's for each head.
+        Memory is constant; files are handled in threads. The type of the call is not looked at.
+
+        Raises as `stream` does, `DigestMismatch`, and OSError (BlockingIOError: another download writes the part).
+        """
+        from holdfast.client.download import download
+
+        self._stepless("download")
+        return await download(self._channel, self._plan, path, resume=resume, progress=progress, idle=idle)
 
     def _stepless(self, what: str) -> None:
         self._use()

@@ -46,7 +46,7 @@ _PUBLIC: Final = frozenset({"accept", "accept-encoding", "accept-language", "con
 _OF_BYTES: Final = frozenset({"content-encoding", "content-range", "content-md5", "content-digest", "digest"})
 """Fields that say something of a body's very bytes, which are then left as they are."""
 _CONTENT: Final = frozenset(
-    {"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "range"}
+    {"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "range", "if-range"}
 )
 
 
@@ -142,6 +142,8 @@ class Channel:
             if payload.type is not None:
                 fields["content-type"] = (b"content-type", payload.type.encode())
             content = payload.content() if callable(payload.content) else payload.content
+            if (length := payload.length()) is not None:
+                fields["content-length"] = (b"Content-Length", b"%d" % length)
         fields.update(plan.headers)
         at_least = self.compress if isinstance(plan.compress, Unset) else plan.compress
         if at_least is not None and isinstance(content, (bytes, str)):
@@ -204,16 +206,18 @@ class Channel:
             vars(error)[OPTIONS] = response.extensions.get(OPTIONS)
             raise self.backend.family.refusal(error, response.request) from error.__cause__
 
-    async def open(self, plan: Plan, accept: bytes | None = None, **options: Any) -> ReceivedLike:
+    async def open(
+        self, plan: Plan, accept: bytes | None = None, *, passing: Sequence[int] = (), **options: Any
+    ) -> ReceivedLike:
         """The answer at its head, for its body to be read as it comes; whoever called this closes it.
 
-        ``options`` hold where the call has no others. Raises `StatusError` as `read` does.
+        ``options`` hold where the call has no others. Raises `StatusError` as `read` does, but not for ``passing``.
         """
         self.backend.open()
         if self.backend.resilient:  # else nobody reads ahead
             plan = changed(plan, options={"buffer_body": False, **options, **plan.options})
         response = await self.send(plan, accept)
-        if response.status_code >= 300:
+        if response.status_code >= 300 and response.status_code not in passing:
             try:
                 raise await self.status_error(response, plan)
             finally:
@@ -298,6 +302,8 @@ class Channel:
         options = {"operation": plan.operation, **self.options, **plan.options}
         if plan.template:
             options["template"] = plan.template
+        if plan.payload is not None and plan.payload.replayable:
+            options.setdefault("replayable", True)
         extensions: dict[str, Any] = {OPTIONS: options}
         if credential is not None:
             options.setdefault("identity", credential.identity)

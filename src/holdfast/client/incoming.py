@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from holdfast._deadline import in_force
+from holdfast.core.fault import Fault
+from holdfast.errors import Closed, Refused, StatusError
+
 if TYPE_CHECKING:
-    from holdfast._wire import ReceivedLike
+    from holdfast._wire import ClientFamily, ReceivedLike
     from holdfast.client.channel import Channel
 
-__all__ = ["Incoming", "check_idle"]
+__all__ = ["Incoming", "check_idle", "passes", "pause"]
+
+_LONGEST_PAUSE: Final = 60.0
+_LONGEST_ASKED: Final = 300.0
+"""Seconds that a server may have its clients wait; beyond it a slip of theirs would be an outage."""
 
 
 class Incoming:
@@ -52,3 +61,22 @@ def check_idle(idle: float | None) -> float | None:
     if idle is not None and not 0 < idle < float("inf"):
         raise ValueError(f"idle must be more than 0 seconds, or None for no limit, got {idle}")
     return idle
+
+
+def passes(error: Exception, family: ClientFamily[Any, Any]) -> bool:
+    """Whether what broke a stream, or kept it from being had again, may be over in a while."""
+    around = in_force()
+    if isinstance(error, Closed) or (around is not None and around.left <= 0):
+        return False
+    if isinstance(error, StatusError):
+        return error.status_code >= 500 or error.status_code == 429
+    return isinstance(error, Refused) or family.fault(error) is not Fault.LOCAL
+
+
+def pause(base: float, in_vain: int, error: Exception) -> float:
+    """Seconds until the next try: ``base``, doubled with each in vain, never less than was asked for."""
+    asked = getattr(error, "retry_after", None) or 0.0
+    longest = max(base, min(_LONGEST_PAUSE, base * 2.0 ** min(in_vain, 60)))
+    wait = max(longest * (1.0 + 0.2 * random()), min(asked, _LONGEST_ASKED))
+    around = in_force()
+    return wait if around is None else min(wait, max(0.0, around.left))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json as standard_json
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from holdfast.core.query import ListStyle, Query, encode_query
 from holdfast.core.scalar import written
 from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from holdfast.client.upload import Upload
+
 __all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of"]
 
-Content: TypeAlias = "bytes | str | AsyncIterable[bytes] | Iterable[bytes] | Callable[[], AsyncIterable[bytes]]"
+Content: TypeAlias = (
+    "bytes | str | AsyncIterable[bytes] | Iterable[bytes] | Callable[[], AsyncIterable[bytes]] | Upload"
+)
 """A function makes the body anew for each send; an iterator serves one, and no second attempt."""
 
 
@@ -38,6 +43,16 @@ class Payload(Value):
         self.type: Final = type
         self.files: Final = files
         self.fields: Final = fields
+
+    @property
+    def replayable(self) -> bool:
+        """Whether an iterator says of itself that it can be read again, as an `Upload` of a file does."""
+        return getattr(self.content, "replayable", False) is True
+
+    def length(self) -> int | None:
+        """The bytes that an `Upload` will send, if it knows. Raises OSError."""
+        length: Callable[[], int | None] | None = getattr(self.content, "length", None)
+        return None if length is None else length()
 
 
 def payload_of(json: Any, content: Content | None, form: Query | None, files: Any, style: ListStyle) -> Payload | None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from random import random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from holdfast._deadline import in_force
 from holdfast.client.channel import headers_of
-from holdfast.client.incoming import Incoming, check_idle
+from holdfast.client.incoming import Incoming, check_idle, passes, pause
 from holdfast.client.plan import changed
 from holdfast.core.document import media_type
 from holdfast.core.event_stream import EventStream, RawEvent
-from holdfast.core.fault import Fault
 from holdfast.core.lines import check_longest
 from holdfast.core.value import Value
-from holdfast.errors import Closed, DecodeError, LineTooLong, Refused, StatusError
+from holdfast.errors import DecodeError, LineTooLong, StatusError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -32,7 +29,6 @@ T_co = TypeVar("T_co", covariant=True)
 _STREAM: Final = b"text/event-stream"
 _WAIT: Final = 1.0
 """Seconds before a connection is made anew, where the server names no other; the standard says "a few"."""
-_LONGEST_WAIT: Final = 60.0
 _LONGEST_RETRY: Final = 300.0
 """Seconds that a server may have its clients wait; beyond it a slip of theirs would be an outage."""
 _IN_A_ROW: Final = 5
@@ -152,8 +148,8 @@ class ServerEvents(Generic[T]):
         if self._reconnects == 0 and lost is None:
             return
         ended = lost or family.read_error("the stream ended before it told of an event", incoming.response.request)
-        while self._in_vain < self._reconnects and self._passes(ended):
-            await self._channel.clock.sleep(self._pause(ended))
+        while self._in_vain < self._reconnects and passes(ended, family):
+            await self._channel.clock.sleep(pause(self._wait, self._in_vain, ended))
             self._in_vain += 1
             try:
                 await self._connect()
@@ -161,23 +157,6 @@ class ServerEvents(Generic[T]):
             except (StatusError, family.transport_error) as error:
                 ended = error
         raise ended
-
-    def _pause(self, error: Exception) -> float:
-        """Seconds until the next try: longer with each in vain, never less than the server wants."""
-        asked = getattr(error, "retry_after", None) or 0.0
-        longest = max(self._wait, min(_LONGEST_WAIT, self._wait * 2.0 ** min(self._in_vain, 60)))
-        wait = max(longest * (1.0 + 0.2 * random()), min(asked, _LONGEST_RETRY))
-        around = in_force()
-        return wait if around is None else min(wait, max(0.0, around.left))
-
-    def _passes(self, error: Exception) -> bool:
-        """Whether what happened may be over in a while."""
-        around = in_force()
-        if isinstance(error, Closed) or (around is not None and around.left <= 0):
-            return False
-        if isinstance(error, StatusError):
-            return error.status_code >= 500 or error.status_code == 429
-        return isinstance(error, Refused) or self._channel.backend.family.fault(error) is not Fault.LOCAL
 
     async def _connect(self) -> None:
         plan, channel = self._plan, self._channel

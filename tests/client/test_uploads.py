@@ -1,0 +1,124 @@
+"""A long body is sent from where it is, at constant memory, and again where that can be done."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.client import Upload
+from holdfast.errors import InvalidInput, Unavailable
+from holdfast.testing.faulty import Answer, FaultyServer
+from holdfast.testing.faulty.exchange import Behaviour
+from holdfast.testing.faulty.ledger import Received
+from tests.client.api import Shop
+from tests.faults.wire import HALF_READ
+from tests.support import FamilyModules
+
+pytestmark = [pytest.mark.anyio, HALF_READ]
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+
+
+class Origin:
+    """Keeps what came, and says 503 so many times before."""
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals = refusals
+        self.bodies: list[bytes] = []
+        self.fields: list[dict[str, str]] = []
+
+    def __call__(self, request: Received) -> Behaviour:
+        self.bodies.append(request.body)
+        self.fields.append({name.decode().lower(): value.decode() for name, value in request.headers})
+        self.refusals -= 1
+        return Answer(503, headers={"retry-after": "0"}) if self.refusals >= 0 else Answer(204)
+
+
+@pytest.fixture
+async def scene(family: FamilyModules) -> Any:
+    async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
+        origin = Origin()
+        server.on("/file", origin)
+        yield shop, origin
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    for start in range(0, len(BODY), 100_000):
+        yield BODY[start : start + 100_000]
+
+
+async def test_a_file_is_sent_with_its_length_and_again(scene: tuple[Shop, Origin], tmp_path: Path) -> None:
+    shop, origin = scene
+    origin.refusals = 2
+    path = tmp_path / "disk.img"
+    path.write_bytes(BODY)
+    seen: list[tuple[int, int | None]] = []
+    upload = Upload(path, progress=lambda done, total: seen.append((done, total)))
+    reply = await shop.PUT("/file", content=upload).reply()
+    assert reply.attempts == 3
+    assert origin.bodies == [BODY] * 3
+    assert origin.fields[0]["content-length"] == str(len(BODY))
+    assert "transfer-encoding" not in origin.fields[0]
+    once = [(done, len(BODY)) for done in range(256 * 1024, len(BODY) + 1, 256 * 1024)]
+    assert seen == once * 3
+
+
+async def test_a_stream_is_sent_once(scene: tuple[Shop, Origin]) -> None:
+    shop, origin = scene
+    origin.refusals = 1
+    seen: list[tuple[int, int | None]] = []
+    call = shop.PUT("/file", content=Upload(chunks(), progress=lambda done, total: seen.append((done, total))))
+    with pytest.raises(Unavailable) as raised:
+        await call
+    assert raised.value.attempts == 1
+    assert origin.bodies == [BODY]
+    assert origin.fields[0]["transfer-encoding"] == "chunked"
+    assert seen[0] == (100_000, None)
+    assert seen[-1] == (len(BODY), None)
+    with pytest.raises(InvalidInput, match="sent before"):
+        await call
+
+
+async def test_a_stream_whose_size_is_known_has_a_length(scene: tuple[Shop, Origin]) -> None:
+    shop, origin = scene
+    await shop.PUT("/file", content=Upload(chunks(), size=len(BODY)))
+    assert origin.bodies == [BODY]
+    assert origin.fields[0]["content-length"] == str(len(BODY))
+
+
+async def test_a_post_of_a_file_is_sent_again_with_its_key(scene: tuple[Shop, Origin], tmp_path: Path) -> None:
+    shop, origin = scene
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    origin.refusals = 1
+    with pytest.raises(Unavailable):
+        await shop.POST("/file", content=Upload(path)).using(retry=None)
+    origin.refusals = 1
+    await shop.POST("/file", content=Upload(path), idempotent="key")
+    assert origin.bodies == [b"abc"] * 3
+    assert [fields.get("idempotency-key") is None for fields in origin.fields] == [True, False, False]
+
+
+async def test_a_file_that_is_not_there_or_changes_is_an_error(scene: tuple[Shop, Origin], tmp_path: Path) -> None:
+    shop, origin = scene
+    with pytest.raises(FileNotFoundError):
+        await shop.PUT("/file", content=Upload(tmp_path / "none"))
+    path = tmp_path / "log"
+    path.write_bytes(BODY)
+
+    def grow(done: int, total: int | None) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(OSError, match="changed"):
+        await shop.PUT("/file", content=Upload(path, progress=grow))
+    assert origin.bodies == []
+
+
+@pytest.mark.parametrize("bad", [{"source": "a", "size": 1}, {"source": "a", "block": 0}], ids=str)
+def test_settings_that_cannot_be_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        Upload(**bad)
