@@ -131,6 +131,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def fleet(session: nox.Session) -> None:
+    """The fleet example with all of its 500 sites: the first view within 5 seconds, the second by what changed."""
+    install(session, "test")
+    pytest(session, "-m", "slow", "-n", "0", "tests/examples", *session.posargs)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """The HTTP cache suite on every kind of cache, the public part in real time; `-- -rP` shows what each does."""
     install(session, "test")

@@ -44,6 +44,9 @@ class _NoFields:
     def __contains__(self, key: Any) -> bool:
         return False
 
+    def __getitem__(self, key: str) -> str:
+        raise KeyError(key)
+
     def __setitem__(self, key: str, value: str) -> None:
         raise TypeError("a call of a function has no header fields")
 
