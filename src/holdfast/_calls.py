@@ -148,7 +148,7 @@ class CallFamily(Family[Work, Result]):
     def _no_body(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("a result has no body, and is made by its function alone")
 
-    body = rebody = capped = track = response = head = stored = _no_body
+    body = rebody = capped = track = response = head = stored = received = decoded = _no_body
     pool_timeout = read_error = undecodable = failure = readdressed = _no_body
 
 

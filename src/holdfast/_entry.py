@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdfast._deadline import in_force
-from holdfast._wire import Family, Handler, Middleware, Q, R, ResponseLike
+from holdfast._wire import Family, Handler, Middleware, Q, R, ResponseLike, ShortWay, Site
 from holdfast.by_origin import origin_of
 from holdfast.call import (
     CALL,
@@ -28,6 +28,9 @@ from holdfast.errors import InvalidOption
 from holdfast.policies.attempt import deadline_exceeded, late
 
 if TYPE_CHECKING:
+    from holdfast.core.caching.request import Ask
+    from holdfast.policies.cache_layer import CacheLayer
+    from holdfast.policies.cache_state import Found
     from holdfast.policies.offline import Switch
     from holdfast.policies.telemetry import CallTelemetry
 
@@ -94,7 +97,7 @@ class Entry:
             request.extensions = {**given, CALL: call}
             owner.running += 1
             if telemetry is not None:
-                telemetry.started(call, request)
+                telemetry.started(call, request.method, request.url)
             try:
                 away = self.switch
                 if plain and (away is None or not away.away) and (call.deadline is None or call.deadline > now):
@@ -127,7 +130,7 @@ class Entry:
                 request.extensions = given if DEADLINE not in given else _unstamped(given)
             response.extensions[OPTIONS] = call.record()
             if telemetry is not None:
-                telemetry.ended(call, request.method, monotonic() - now, response, None)
+                telemetry.ended(call, request.method, monotonic() - now, response.status_code, None)
             return response
 
         def rebind(beneath: Handler[Q, R]) -> None:
@@ -138,6 +141,33 @@ class Entry:
             limit, sends_again, total = self._max_body_bytes, self._sends_again, self._deadline
 
         return handle, rebind
+
+    def short_way(self, cache: CacheLayer[Q, R], owner: Owner) -> ShortWay:
+        """What a transport's handler would answer a call with, where that is in the store and needs no request."""
+        from holdfast.core.caching.key import target
+
+        monotonic, limit, telemetry = self._clock.monotonic, self._max_body_bytes, self._telemetry
+
+        def answer(ask: Ask, url: str, site: Site, options: Options) -> Found[Q, R] | None:
+            around = in_force()
+            if owner.closing or (self.switch is not None and self.switch.away):
+                return None
+            if around is not None and around.left <= 0:
+                return None
+            now = monotonic()
+            url = target(url)
+            found = cache.find(ask, url, options, limit)
+            if found is None:
+                return None
+            call = Call(options, now, None, None, options.key or site.key, owner)
+            if telemetry is not None:
+                telemetry.started(call, ask.method, site.at(url))
+            cache.give(found, call)
+            if telemetry is not None:
+                telemetry.ended(call, ask.method, monotonic() - now, found.status_code, None)
+            return found
+
+        return answer
 
     def _guarded(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         """``inner`` behind what keeps all of a call from being sent: its deadline is over, or it is offline."""

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from holdfast._body import Body, Stream
 from holdfast.core.fault import Fault
+from holdfast.core.value import Value
 from holdfast.errors import HoldfastError, StatusError
+
+if TYPE_CHECKING:
+    from holdfast.call import Options
+    from holdfast.core.caching.request import Ask
 
 __all__ = [
     "AROUND_ATTEMPT",
@@ -23,6 +28,7 @@ __all__ = [
     "Credential",
     "Family",
     "Fault",
+    "FoundLike",
     "Handler",
     "HeadersLike",
     "Inner",
@@ -32,6 +38,8 @@ __all__ = [
     "ReceivedLike",
     "RequestLike",
     "ResponseLike",
+    "ShortWay",
+    "Site",
     "URLLike",
     "around_attempts",
 ]
@@ -167,6 +175,58 @@ class ClientLike(Protocol[Q_contra, R_co]):
     async def aclose(self) -> None: ...
 
 
+class Site(Value):
+    """Where a service's requests go, as its library writes it.
+
+    ``url`` is one of them; all begin with ``base``, whose scheme and authority are ``root``. ``host`` is their Host
+    field, and ``key`` their origin as policies name it.
+    """
+
+    def __init__(self, url: URLLike, root: str, base: str, host: bytes, key: str) -> None:
+        self.url: Final = url
+        self.root: Final = root
+        self.base: Final = base
+        self.host: Final = host
+        self.key: Final = key
+
+    def at(self, url: str) -> URLLike:
+        """The parts of another URL there."""
+        return _Place(self.url.scheme, self.url.host, self.url.port, url[len(self.root) :].encode("ascii"))
+
+
+class _Place:
+    def __init__(self, scheme: str, host: str, port: int | None, raw_path: bytes) -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.raw_path = raw_path
+
+
+class FoundLike(Protocol):
+    """An answer for a call that has no request."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def content_type(self) -> str | None: ...
+    def response(self, request: Any) -> Any:
+        """The library's response, as its client would have given it, read and closed."""
+        ...
+
+
+class ShortWay(Protocol):
+    """How a call is answered before there is a request; only with what a transport would answer it with at once."""
+
+    def __call__(self, ask: Ask, url: str, site: Site, options: Options) -> FoundLike | None:
+        """The answer, counted and told of; None if the call must go the long way.
+
+        ``url`` is at ``site``, and as the library would write it.
+        """
+        ...
+
+
 def around_attempts(send: Handler[Q, R]) -> Handler[Q, R]:
     """``send``, or what a request wants around it (`AROUND_ATTEMPT`): the innermost place of a transport."""
 
@@ -253,6 +313,14 @@ class Family(ABC, Generic[Q, R]):
         """As `response`, with a copy of ``head`` (made by `head`), and quicker to make and to read."""
 
     @abstractmethod
+    def received(self, request: Q, status_code: int, head: HeadersLike, body: bytes, extensions: dict[str, Any]) -> R:
+        """As `stored`, but read, and closed, as a client gives it."""
+
+    @abstractmethod
+    def decoded(self, head: HeadersLike, body: bytes) -> bytes | None:
+        """The content of a body under these header fields; None if it is not what they say."""
+
+    @abstractmethod
     def preview(self, response: R, request: Q) -> R:
         """For a user's predicate: a read copy of a response whose body is in memory; else the response itself."""
 
@@ -309,6 +377,10 @@ class ClientFamily(Family[Q, R]):
     @abstractmethod
     def transport(self, inner: Inner[Q, R] | None, bind: Any) -> Inner[Q, R]:
         """A `ResilientTransport` of the pipeline ``bind`` around ``inner`` (None: the default one)."""
+
+    @abstractmethod
+    def short_way(self, transport: Inner[Q, R]) -> ShortWay | None:
+        """Past a transport of ours, if it has a cache and is nothing but that."""
 
     @abstractmethod
     def is_resilient(self, thing: object) -> bool:

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import lru_cache
 from http.cookiejar import CookieJar
 from types import TracebackType
@@ -400,6 +401,28 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
         response.headers.encoding = head.encoding  # else the first look-up decodes all of them to find it out
         return response
 
+    def received(
+        self,
+        request: httpx.Request,
+        status_code: int,
+        head: _wire.HeadersLike,
+        body: bytes,
+        extensions: dict[str, Any],
+    ) -> httpx.Response:
+        assert isinstance(head, httpx.Headers), "made by `head`"
+        response = httpx.Response(
+            status_code, headers=head, stream=httpx.ByteStream(body), extensions=extensions, request=request
+        )
+        response.read()
+        response.elapsed = timedelta(0)
+        return response
+
+    def decoded(self, head: _wire.HeadersLike, body: bytes) -> bytes | None:
+        assert isinstance(head, httpx.Headers), "made by `head`"
+        with suppress(httpx.DecodingError):
+            return httpx.Response(200, headers=head, stream=httpx.ByteStream(body)).read()
+        return None
+
     def preview(self, response: httpx.Response, request: httpx.Request) -> httpx.Response:
         if response.is_closed:
             return response
@@ -493,6 +516,12 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
 
     def transport(self, inner: _wire.Inner[httpx.Request, httpx.Response] | None, bind: Any) -> ResilientTransport:
         return ResilientTransport(bind, inner=inner)
+
+    def short_way(self, transport: _wire.Inner[httpx.Request, httpx.Response]) -> _wire.ShortWay | None:
+        if type(transport) is not ResilientTransport:  # a subclass may do something of its own with each request
+            return None
+        pipeline = transport.pipeline
+        return pipeline.short_way(FAMILY, transport._door) if isinstance(pipeline, Pipeline) else None
 
     def is_resilient(self, thing: object) -> bool:
         if not isinstance(thing, httpx.AsyncClient):

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import lru_cache
 from http.cookiejar import CookieJar
 from types import TracebackType
@@ -400,6 +401,28 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
         response.headers.encoding = head.encoding  # else the first look-up decodes all of them to find it out
         return response
 
+    def received(
+        self,
+        request: httpx2.Request,
+        status_code: int,
+        head: _wire.HeadersLike,
+        body: bytes,
+        extensions: dict[str, Any],
+    ) -> httpx2.Response:
+        assert isinstance(head, httpx2.Headers), "made by `head`"
+        response = httpx2.Response(
+            status_code, headers=head, stream=httpx2.ByteStream(body), extensions=extensions, request=request
+        )
+        response.read()
+        response.elapsed = timedelta(0)
+        return response
+
+    def decoded(self, head: _wire.HeadersLike, body: bytes) -> bytes | None:
+        assert isinstance(head, httpx2.Headers), "made by `head`"
+        with suppress(httpx2.DecodingError):
+            return httpx2.Response(200, headers=head, stream=httpx2.ByteStream(body)).read()
+        return None
+
     def preview(self, response: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
         if response.is_closed:
             return response
@@ -493,6 +516,12 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
 
     def transport(self, inner: _wire.Inner[httpx2.Request, httpx2.Response] | None, bind: Any) -> ResilientTransport:
         return ResilientTransport(bind, inner=inner)
+
+    def short_way(self, transport: _wire.Inner[httpx2.Request, httpx2.Response]) -> _wire.ShortWay | None:
+        if type(transport) is not ResilientTransport:  # a subclass may do something of its own with each request
+            return None
+        pipeline = transport.pipeline
+        return pipeline.short_way(FAMILY, transport._door) if isinstance(pipeline, Pipeline) else None
 
     def is_resilient(self, thing: object) -> bool:
         if not isinstance(thing, httpx2.AsyncClient):

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from holdfast._entry import Entry
 from holdfast._layers import ATTEMPT_TIMEOUT, Changes, Layers, Policies, checked
-from holdfast._wire import Family, Handler, Middleware, Q, R
+from holdfast._wire import Family, Handler, Middleware, Q, R, ShortWay
 from holdfast.by_origin import Pipelines
 from holdfast.call import Owner
 from holdfast.clock import Clock, SystemClock
@@ -313,6 +313,13 @@ class Pipeline:
         handler, rebind = self._entry.bind(beneath(), family, owner)
         self._bound[handler] = lambda: rebind(beneath())
         return handler
+
+    def short_way(self, family: Family[Q, R], owner: Owner) -> ShortWay | None:
+        """For a transport that `bind` was called for: fresh answers without a request, if there is a cache on top."""
+        caching = self._layers.caching
+        if caching is None or self._in_order is not self._layers.in_order:
+            return None
+        return self._entry.short_way(caching.layer(family), owner)
 
     def reconfigure(self, **changes: Unpack[Changes]) -> None:
         """Give the layers other settings, in one step between calls. Circuits, tokens, budgets and lines are kept.

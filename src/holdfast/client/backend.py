@@ -10,7 +10,7 @@ from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Closed, InvalidInput, WrongLoop
 
 if TYPE_CHECKING:
-    from holdfast._wire import ClientFamily, ClientLike, Inner
+    from holdfast._wire import ClientFamily, ClientLike, Inner, ShortWay, Site
     from holdfast.by_origin import Pipelines
     from holdfast.pipeline import Pipeline
 
@@ -63,6 +63,8 @@ class Backend:
         self._client: ClientLike[Any, Any] | None = None
         self._family: ClientFamily[Any, Any] | None = None
         self._ours: Any = None  # the transport to be drained
+        self._short_way: ShortWay | None = None
+        self.site: Site | None = None  # asked for with the first call that a cache could answer
         self._loop: object = None
         self._closed = False
 
@@ -77,6 +79,14 @@ class Backend:
     def client(self) -> ClientLike[Any, Any]:
         """The client, made now if it is not there yet."""
         return self.open()
+
+    @property
+    def short_way(self) -> ShortWay | None:
+        """Answers from the store without a request, for a call on the running loop; None if there is no such way now.
+
+        There is one past the transport of a client of our own, once that was made.
+        """
+        return self._short_way if self._loop is running_loop() and not self._closed else None
 
     def enter(self, request: Any) -> ClientLike[Any, Any]:
         """The client, for a call on the running loop. Raises `WrongLoop`, or `Closed` in the family's form."""
@@ -114,6 +124,7 @@ class Backend:
                 transport = family.transport(transport, self.pipeline)
             self._ours = transport
             client = family.client(transport)
+            self._short_way = family.short_way(transport)
         self._client = client
         return client
 

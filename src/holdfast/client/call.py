@@ -111,7 +111,7 @@ class Call(Generic[T_co]):
         the pipeline and the HTTP library raise. All of them are the library's ``HTTPError`` too.
         """
         self._use()
-        value, _ = await self._ended(self._steps)
+        value, _ = await self._ended(self._steps, responding=False)
         return value  # type: ignore[no-any-return]  # what the steps make of it is known to their types alone
 
     async def reply(self) -> Reply[T_co]:
@@ -119,7 +119,7 @@ class Call(Generic[T_co]):
         self._use()
         clock = self._channel.clock
         started = clock.monotonic()
-        value, response = await self._ended(self._steps)
+        value, response = await self._ended(self._steps, responding=True)
         return Reply(
             value,
             response,
@@ -135,7 +135,7 @@ class Call(Generic[T_co]):
         """
         self._use()
         try:
-            value, _ = await self._ended(self._steps)
+            value, _ = await self._ended(self._steps, responding=False)
         except Exception as error:
             told = isinstance(error, (HoldfastError, self._channel.backend.family.error))
             if not told and not isinstance(error.__cause__, StatusError):
@@ -382,11 +382,11 @@ class Call(Generic[T_co]):
             self._channel, self._plan if plan is None else plan, self._reading, self._steps if steps is None else steps
         )
 
-    async def _ended(self, steps: tuple[_Step, ...]) -> tuple[Any, ReceivedLike | None]:
+    async def _ended(self, steps: tuple[_Step, ...], *, responding: bool) -> tuple[Any, ReceivedLike | None]:
+        """The value after these steps, and its response if that is wanted."""
         if not steps:
-            response = await self._channel.send(self._plan, self._reading.accept)
-            return await self._channel.read(response, self._plan, self._reading), response
-        return await steps[-1].end(lambda: self._ended(steps[:-1]))
+            return await self._channel.answer(self._plan, self._reading, responding=responding)
+        return await steps[-1].end(lambda: self._ended(steps[:-1], responding=responding))
 
     @asynccontextmanager
     async def _streaming(self) -> AsyncGenerator[ReceivedLike]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 import anyio
 
 from holdfast._version import __version__
-from holdfast._wire import AROUND_ATTEMPT
-from holdfast.call import OPTIONS
+from holdfast._wire import AROUND_ATTEMPT, Site
+from holdfast.by_origin import origin_of
+from holdfast.call import OPTIONS, Options, read_options
 from holdfast.client.decode import Decoder, UnknownFields, decoder_for
 from holdfast.client.failures import StatusErrors, status_error
 from holdfast.client.interceptors import Interceptor, Interceptors, around
@@ -21,11 +22,12 @@ from holdfast.core.value import Value
 from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, Unsupported
 
 if TYPE_CHECKING:
-    from holdfast._wire import AuthLike, Credential, Handler, ReceivedLike
+    from holdfast._wire import AuthLike, Credential, FoundLike, Handler, ReceivedLike
     from holdfast.client.backend import Backend
     from holdfast.client.inputs import Validate
     from holdfast.clock import Clock
     from holdfast.core.address import Address
+    from holdfast.core.caching.request import Ask
     from holdfast.core.query import ListStyle
 
 __all__ = ["Auth", "Channel", "Fields", "Reading", "checked_compress", "headers_of", "said_to_anyone"]
@@ -40,6 +42,8 @@ _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 5.5
 _REDIRECTS: Final = 10
 _ERROR_BODY: Final = 64 * 1024
 """Bytes of a failed answer's body that are read, as they are on the wire; the error keeps fewer."""
+_CACHED: Final = ("GET", "HEAD")
+_OPERATIONS: Final = 1024  # whose options are kept, or names are made up as the calls go on
 _KEEP_METHOD: Final = frozenset({303, 307, 308})
 _PUBLIC: Final = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
 """Fields that another origin may get too: they say nothing of who asks."""
@@ -102,6 +106,8 @@ class Channel:
         self.around_attempt: Final = Interceptors(around_attempt)
         self._raw: list[tuple[bytes, bytes]] = []
         self._defaults: Fields = headers
+        self._asks: dict[tuple[str, bytes | None], Ask] = {}  # of calls without headers of their own
+        self._known_options: dict[tuple[str, str | None, str | None], Options] = {}  # of calls without any of their own
 
     @property
     def clock(self) -> Clock:
@@ -133,10 +139,8 @@ class Channel:
             url = self._merged(plan.target(self.address.url))
         else:
             url, foreign = self.address.reach(plan.url)
-        fields = self._fields(foreign)
+        fields = self._fields(foreign, accept)
         payload = plan.payload
-        if accept is not None and "accept" not in self.headers:
-            fields["accept"] = (b"accept", accept)
         content: Any = None
         if payload is not None:
             if payload.type is not None:
@@ -149,7 +153,9 @@ class Channel:
         if at_least is not None and isinstance(content, (bytes, str)):
             content = _encoded(content, fields, at_least)
         credential = None if foreign else _credential(self.auth_of(plan))
-        extensions = self._extensions(plan, credential)
+        extensions: dict[str, Any] = {OPTIONS: self._options(plan, None if credential is None else credential.identity)}
+        if credential is not None or self.around_attempt or plan.around_attempt:
+            extensions[AROUND_ATTEMPT] = self._around_attempt((*self.around_attempt, *plan.around_attempt), credential)
         request = family.request(
             plan.method,
             url,
@@ -162,6 +168,24 @@ class Channel:
         if not self.backend.owned and self.backend.client.cookies:
             self.backend.client.cookies.set_cookie_header(request)
         return request
+
+    async def answer(self, plan: Plan, reading: Reading, *, responding: bool) -> tuple[Any, ReceivedLike | None]:
+        """The value of a call, and its response if that is wanted.
+
+        Raises what `send` and `read` do. What is stored and fresh answers without a request, where nothing on the way
+        to the cache would need one.
+        """
+        decoder = self.decoder(reading)
+        found = None if decoder.passes_response else self._found(plan, reading.accept)
+        if found is None:
+            response = await self.send(plan, reading.accept)
+            return await self.read(response, plan, reading), response
+
+        def respond() -> ReceivedLike:
+            return cast("ReceivedLike", found.response(self.request(plan, reading.accept)))
+
+        value = self._decoded(decoder, found.content, found.content_type, found.status_code, plan, respond)
+        return value, respond() if responding else None
 
     async def send(self, plan: Plan, accept: bytes | None = None) -> ReceivedLike:
         """The answer, its body unread, whatever its status; redirects within the allowed origins are followed."""
@@ -195,16 +219,8 @@ class Channel:
         decoder = self.decoder(reading)
         if decoder.passes_response:
             return response
-        try:
-            return decoder.decode(
-                body,
-                response.headers.get("content-type"),
-                operation=plan.operation,
-                status_code=response.status_code,
-            )
-        except DecodeError as error:
-            vars(error)[OPTIONS] = response.extensions.get(OPTIONS)
-            raise self.backend.family.refusal(error, response.request) from error.__cause__
+        content_type = response.headers.get("content-type")
+        return self._decoded(decoder, body, content_type, response.status_code, plan, lambda: response)
 
     async def open(
         self, plan: Plan, accept: bytes | None = None, *, passing: Sequence[int] = (), **options: Any
@@ -268,9 +284,80 @@ class Channel:
             response.history = [*earlier, *response.history]
         return response
 
-    def _fields(self, foreign: bool) -> Fields:
+    def _decoded(
+        self,
+        decoder: Decoder[Any],
+        body: bytes,
+        content_type: str | None,
+        status_code: int,
+        plan: Plan,
+        respond: Callable[[], ReceivedLike],
+    ) -> Any:
+        try:
+            return decoder.decode(body, content_type, operation=plan.operation, status_code=status_code)
+        except DecodeError as error:
+            response = respond()
+            vars(error)[OPTIONS] = response.extensions.get(OPTIONS)
+            raise self.backend.family.refusal(error, response.request) from error.__cause__
+
+    def _found(self, plan: Plan, accept: bytes | None) -> FoundLike | None:
+        """What is stored for a call, if a client of ours would be given it, and would give it on as it is."""
+        answer = self.backend.short_way
+        if answer is None or plan.method not in _CACHED or plan.url is not None or plan.payload is not None:
+            return None
+        auth = self.auth_of(plan)
+        credential = _credential(auth)
+        if self.around_call or plan.around_call or (auth is not None and credential is None):
+            return None
+        site = self.backend.site
+        if site is None:
+            site = self.backend.site = self._site()
+        options = self._read_options(plan, None if credential is None else credential.identity)
+        return answer(self._ask(plan, accept, site), plan.target(site.base), site, options)
+
+    def _site(self) -> Site:
+        """How the library writes this service's address: asked once, so that its rules need not be known here."""
+        request = self.backend.family.request("GET", f"{self.address.url}/", (), extensions={})
+        url = str(request.url)
+        root = url[: url.find("/", url.find("//") + 2)]
+        return Site(request.url, root, url[:-1], dict(request.headers.raw)[b"Host"], origin_of(request.url))
+
+    def _ask(self, plan: Plan, accept: bytes | None, site: Site) -> Ask:
+        """What the cache is asked, as it would read it from the request."""
+        known = self._asks.get((plan.method, accept))
+        if known is not None and not plan.headers:
+            return known
+        from holdfast.core.caching.request import read_ask
+
+        fields = {"host": (b"Host", site.host), **self._fields(False, accept), **plan.headers}
+        ask = read_ask(plan.method, [*fields.values()])
+        if not plan.headers:
+            self._asks[(plan.method, accept)] = ask
+        return ask
+
+    def _read_options(self, plan: Plan, identity: str | None) -> Options:
+        """The options of a call, read and checked; most calls of an operation have the same."""
+        if plan.options:
+            return read_options({OPTIONS: self._options(plan, identity)})
+        name = (plan.operation, plan.template, identity)
+        known = self._known_options.get(name)
+        if known is None:
+            if len(self._known_options) > _OPERATIONS:
+                self._known_options.clear()
+            known = self._known_options[name] = read_options({OPTIONS: self._options(plan, identity)})
+        return known
+
+    def _fields(self, foreign: bool, accept: bytes | None) -> Fields:
         """The client's own fields and the service's. Another origin gets those that say nothing of who asks."""
-        raw = self.backend.client.headers.raw
+        fields = self._default_fields()
+        if foreign:
+            fields = said_to_anyone(fields)
+        if accept is not None and "accept" not in self.headers:
+            return {**fields, "accept": (b"accept", accept)}
+        return {**fields}
+
+    def _default_fields(self) -> Fields:
+        raw = self._raw if self.backend.owned and self._raw else self.backend.client.headers.raw
         if raw != self._raw:  # at first, and after somebody changed those of a lent client
             self._raw = raw
             # Repeated fields of a client are one line each, and lists of several lines are rare there: the last counts.
@@ -279,9 +366,7 @@ class Channel:
                 agent = f"holdfast/{__version__} {named['user-agent'][1].decode('latin-1')}"
                 named["user-agent"] = (b"user-agent", agent.encode("latin-1"))
             self._defaults = {**named, **self.headers}
-        if foreign:
-            return said_to_anyone(self._defaults)
-        return {**self._defaults}
+        return self._defaults
 
     def _merged(self, url: str) -> str:
         """With the parameters of a lent client behind it, as they are in the requests that it makes itself."""
@@ -298,18 +383,15 @@ class Channel:
         """What proves who makes this call."""
         return self.auth if isinstance(plan.auth, Unset) else plan.auth
 
-    def _extensions(self, plan: Plan, credential: Credential | None) -> dict[str, Any]:
+    def _options(self, plan: Plan, identity: str | None) -> dict[str, Any]:
         options = {"operation": plan.operation, **self.options, **plan.options}
         if plan.template:
             options["template"] = plan.template
         if plan.payload is not None and plan.payload.replayable:
             options.setdefault("replayable", True)
-        extensions: dict[str, Any] = {OPTIONS: options}
-        if credential is not None:
-            options.setdefault("identity", credential.identity)
-        if credential is not None or self.around_attempt or plan.around_attempt:
-            extensions[AROUND_ATTEMPT] = self._around_attempt((*self.around_attempt, *plan.around_attempt), credential)
-        return extensions
+        if identity is not None:
+            options.setdefault("identity", identity)
+        return options
 
     def _around_attempt(self, interceptors: tuple[Interceptor, ...], credential: Credential | None) -> Interceptor:
         family = self.backend.family

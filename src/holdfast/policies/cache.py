@@ -132,13 +132,17 @@ class Caching:
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         return CacheLayer(inner, family, self._shared).handle
 
+    def layer(self, family: Family[Q, R]) -> CacheLayer[Q, R]:
+        """What is stored, and nothing beneath it."""
+        return CacheLayer(_unsent, family, self._shared)
+
     async def stored(self, request: Q, family: Family[Q, R]) -> R | None:
         """The stored answer to a request, of whatever age; None if there is none that may be given."""
-        return await CacheLayer(_unsent, family, self._shared).stored(request, DELTA_CAP, instead_of="network")
+        return await self.layer(family).stored(request, DELTA_CAP, instead_of="network")
 
     async def fallback(self, request: Q, family: Family[Q, R], past: float) -> R | None:
         """The stored answer, at most ``past`` seconds past its lifetime; None if there is none that may be given."""
-        return await CacheLayer(_unsent, family, self._shared).stored(request, past, instead_of="error")
+        return await self.layer(family).stored(request, past, instead_of="error")
 
     async def purge(self, reach: Reach) -> int:
         """Remove the answers within ``reach``, of every user and variant; how many there were."""

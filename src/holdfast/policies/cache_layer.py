@@ -27,7 +27,7 @@ from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies.cache_fetch import Fetches, Trip, close
 from holdfast.policies.cache_refresh import Refreshes
-from holdfast.policies.cache_state import Answers, Shared, passed_on, unsatisfied
+from holdfast.policies.cache_state import Answers, Found, Shared, passed_on, unsatisfied
 
 __all__ = ["CacheLayer"]
 
@@ -59,6 +59,33 @@ class CacheLayer(Generic[Q, R]):
         self._fetch = fetches.fetch
         self._refresh = Refreshes(fetches, family, shared).begin
 
+    def find(self, ask: Ask, url: str, options: Options, limit: int | None) -> Found[Q, R] | None:
+        """What answers a request at once, as `handle` would; None where that would wait, or do anything else.
+
+        ``url`` is as `target` gives it; ``limit`` is the cap on a decoded body. Nothing is counted yet: see `give`.
+        """
+        shelf, identity = self._shelf, self._shared.identity
+        if identity is None or shelf.lookup is None or shelf.owed:
+            return None
+        rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
+        if options.cache is not None:
+            ask = _asked(ask, options.cache)
+        if self._barred(ask.fields, options, url, rule) is not None:
+            return None
+        url, key = self._keyed(ask, url, options, identity, rule)
+        entries = shelf.lookup(key)
+        if not entries:
+            return None
+        reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
+        return self._answers.find(ask, reuse.entry, reuse.age, limit) if isinstance(reuse, Fresh) else None
+
+    def give(self, found: Found[Q, R], call: Call) -> None:
+        """Count what was found, and note in its call's record that this is the answer."""
+        left = found.entry.lifetime - found.age
+        call.cache_status = cache_status.hit(left)
+        self._given(call, found.age, left)
+        found.call = call
+
     async def handle(self, request: Q) -> R:
         method = request.method
         call: Call = request.extensions[CALL]
@@ -70,17 +97,17 @@ class CacheLayer(Generic[Q, R]):
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
             ask = _asked(ask, options.cache)
-        if (reason := self._barred(request, call, ask.fields, url, rule)) is not None:
+        reason = self._barred(ask.fields, options, url, rule)
+        if reason is None and "target" in request.extensions:  # another request target on the wire than the URL's
+            reason = "target"
+        if reason is not None:
             if ask.directives.only_if_cached and reason is not _ASKED:
                 return unsatisfied(self._family, request, call, self._counts)
             return await self._around(request, call, "bypass", reason or None)
         identity = self._identity
         if identity is None:
             identity = await self._identify()
-        partition = EVERYBODY if self._everybody else identity.partition(ask.fields, options.identity)
-        if rule is not None:
-            url, partition = _divided(url, partition, ask, identity, rule)
-        key = primary_key(method, url, partition)
+        url, key = self._keyed(ask, url, options, identity, rule)
         shelf = self._shelf
         entries = None if shelf.lookup is None or shelf.owed else shelf.lookup(key)
         if entries is None:
@@ -96,10 +123,7 @@ class CacheLayer(Generic[Q, R]):
             else:
                 response = await self._answers.open(request, ask, entry, age, told)
             if response is not None:
-                self._counts.hits += 1
-                if left <= 0:
-                    self._counts.stale += 1
-                call.source, call.cache, call.age = "cache", "hit" if left > 0 else "stale", age
+                self._given(call, age, left)
                 return response
             reuse = Unsatisfiable() if ask.directives.only_if_cached else Miss("uri-miss")  # its body is gone
         match reuse:
@@ -127,14 +151,13 @@ class CacheLayer(Generic[Q, R]):
         url, options = target(str(request.url)), call.options
         ask = read_ask(method, request.headers.raw)
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
-        if self._barred(request, call, ask.fields, url, rule) is not None or ask.directives.no_store:
+        if "target" in request.extensions or self._barred(ask.fields, options, url, rule) is not None:
+            return None
+        if ask.directives.no_store:
             return None
         ask.directives = RequestDirectives(max_stale=past)
         identity = await self._shared.identify()
-        partition = EVERYBODY if self._everybody else identity.partition(ask.fields, options.identity)
-        if rule is not None:
-            url, partition = _divided(url, partition, ask, identity, rule)
-        key = primary_key(method, url, partition)
+        url, key = self._keyed(ask, url, options, identity, rule)
         entries = await self._shelf.get(key, url)
         reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
         if not isinstance(reuse, Fresh):
@@ -181,16 +204,31 @@ class CacheLayer(Generic[Q, R]):
         self._identity = self._shared.identity
         return identity
 
-    def _barred(self, request: Q, call: Call, fields: Fields, url: str, rule: CacheRule | None) -> str | None:
+    def _given(self, call: Call, age: float, left: float) -> None:
+        """An answer from the store, with ``left`` seconds of its lifetime, is what a call gets."""
+        self._counts.hits += 1
+        if left <= 0:
+            self._counts.stale += 1
+        call.source, call.cache, call.age = "cache", "hit" if left > 0 else "stale", age
+
+    def _keyed(
+        self, ask: Ask, url: str, options: Options, identity: Identity, rule: CacheRule | None
+    ) -> tuple[str, str]:
+        """The URL as a rule wants it, and the key under which answers to it are kept."""
+        partition = EVERYBODY if self._everybody else identity.partition(ask.fields, options.identity)
+        if rule is not None:
+            url = without_query(url, rule.ignore_query) if rule.ignore_query else url
+            partition = identity.divided(partition, ask.fields, rule.key_headers)
+        return url, primary_key(ask.method, url, partition)
+
+    def _barred(self, fields: Fields, options: Options, url: str, rule: CacheRule | None) -> str | None:
         """Why the cache must keep out, for reasons that the request's cache directives know nothing of."""
-        if call.options.cache == "bypass":
+        if options.cache == "bypass":
             return _ASKED
         if rule is not None and rule.never:
             return "rule"
-        if self._signed and (self._everybody or call.options.identity is None):
+        if self._signed and (self._everybody or options.identity is None):
             return "signed by a hook"  # whose answer it will be is not known yet
-        if "target" in request.extensions:  # another request target on the wire than the URL's
-            return "target"
         host = fields.get(b"host")
         # A Host of the caller's own names another resource than the URL does, and the key holds the URL.
         if host is not None and not url.startswith(f"{host.decode('latin-1').lower()}/", url.find("//") + 2):
@@ -238,12 +276,6 @@ class CacheLayer(Generic[Q, R]):
     async def _around(self, request: Q, call: Call, why: Why, detail: str | None = None) -> R:
         response = await self._inner(request)
         return passed_on(response, call, self._counts, cache_status.forwarded(why, detail=detail), "bypass")
-
-
-def _divided(url: str, partition: str, ask: Ask, identity: Identity, rule: CacheRule) -> tuple[str, str]:
-    """URL and partition of the key, as a rule wants them."""
-    url = without_query(url, rule.ignore_query) if rule.ignore_query else url
-    return url, identity.divided(partition, ask.fields, rule.key_headers)
 
 
 def _asked(ask: Ask, option: str | Mapping[str, float]) -> Ask:

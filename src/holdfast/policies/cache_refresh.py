@@ -99,14 +99,15 @@ class Refreshes(Generic[Q, R]):
         call, began = trip.call, self._clock.monotonic()
         response: R | None = None
         error: BaseException | None = None
-        telemetry.started(call, trip.request)
+        telemetry.started(call, trip.request.method, trip.request.url)
         try:
             response, error = await self._in_time(trip, entry, flight)
         except BaseException as raised:
             error = raised
             raise
         finally:
-            telemetry.ended(call, trip.request.method, self._clock.monotonic() - began, response, error)
+            status = None if response is None else response.status_code
+            telemetry.ended(call, trip.request.method, self._clock.monotonic() - began, status, error)
             del error  # its traceback holds this frame
 
     async def _in_time(self, trip: Trip[Q], entry: Entry, flight: Flight) -> tuple[R | None, Exception | None]:

@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Generic
 
 from holdfast._wire import Family, HeadersLike, Q, R
-from holdfast.call import CALL, Call
+from holdfast.call import CALL, OPTIONS, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Entry, unpack
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.key import Identity
-from holdfast.core.caching.parts import reply
+from holdfast.core.caching.parts import PARTIAL, reply
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.rules import Rules
@@ -25,7 +25,7 @@ from holdfast.policies.coalesce import Flights
 if TYPE_CHECKING:
     from holdfast.policies.telemetry import CallTelemetry
 
-__all__ = ["Answers", "Counts", "Shared", "passed_on", "unsatisfied"]
+__all__ = ["Answers", "Counts", "Found", "Shared", "passed_on", "unsatisfied"]
 
 _STATUS_FIELD: Final = cache_status.NAME.decode("ascii")
 _LOWER_STATUS_FIELD: Final = cache_status.NAME.lower()
@@ -75,6 +75,31 @@ class Shared:
         return self.identity or self.stand_in
 
 
+class Found(Generic[Q, R]):
+    """A stored answer for a call that has no request: its content, and a response for whoever wants one."""
+
+    __slots__ = ("_answers", "age", "call", "content", "content_type", "entry", "method")
+
+    def __init__(
+        self, answers: Answers[Q, R], ask: Ask, entry: Entry, age: float, content: bytes, content_type: str | None
+    ) -> None:
+        self._answers = answers
+        self.method = ask.method
+        self.entry = entry
+        self.age = age
+        self.content = content  # decoded
+        self.content_type = content_type
+        self.call: Call | None = None  # until it was given
+
+    @property
+    def status_code(self) -> int:
+        return self.entry.status
+
+    def response(self, request: Q) -> R:
+        """As the client would have given it, read and closed."""
+        return self._answers.respond(self, request)
+
+
 class Answers(Generic[Q, R]):
     """Responses from what is stored, for one transport."""
 
@@ -82,6 +107,7 @@ class Answers(Generic[Q, R]):
         self._family = family
         self._shelf = shelf
         self._head = _heads(family)
+        self._outline = _outlines(family)
 
     def from_memory(self, request: Q, ask: Ask, entry: Entry, body: bytes, age: float, told: cache_status.Told) -> R:
         """A response of ``entry``, whose ``body`` is in memory."""
@@ -94,6 +120,36 @@ class Answers(Generic[Q, R]):
         call: Call = request.extensions[CALL]
         call.cache_status = told
         return self._family.stored(request, status, head, b"" if ask.method == "HEAD" else body)
+
+    def find(self, ask: Ask, entry: Entry, age: float, limit: int | None) -> Found[Q, R] | None:
+        """``entry`` as the whole answer to ``ask``, with no request made; None where it takes one to tell.
+
+        That is: its body is not in memory, less than the whole is asked for, its status means failure (whose error has
+        the request), or its content cannot be decoded, or not within ``limit`` bytes for certain.
+        """
+        if not isinstance(entry.body, bytes) or entry.status >= 300 or entry.status == PARTIAL:
+            return None
+        if not _FOR_LESS.isdisjoint(ask.fields):
+            return None
+        content = b"" if ask.method == "HEAD" else entry.body
+        head, content_type, encoded = self._outline(entry.head)
+        if limit is not None and (encoded or len(content) > limit):
+            return None
+        if encoded:
+            decoded = self._family.decoded(head, content)
+            if decoded is None:
+                return None
+            content = decoded
+        return Found(self, ask, entry, age, content, content_type)
+
+    def respond(self, found: Found[Q, R], request: Q) -> R:
+        """The response that `from_memory` would make of what was found, read."""
+        entry, call = found.entry, found.call
+        assert isinstance(entry.body, bytes), "nothing else is found"
+        assert call is not None, "it was given"
+        head = self._head(entry.head, *_marks(found.age, call.cache_status or {}))
+        body = b"" if found.method == "HEAD" else entry.body
+        return self._family.received(request, entry.status, head, body, {OPTIONS: call.record()})
 
     async def open(self, request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told) -> R | None:
         """As `from_memory`, wherever the body is; None if it cannot be read any more."""
@@ -122,6 +178,17 @@ def _heads(family: Family[Q, R]) -> Callable[[bytes, int | None, bytes], Headers
         return family.head([*unpack(block), *_fields(age, status)])
 
     return head
+
+
+def _outlines(family: Family[Q, R]) -> Callable[[bytes], tuple[HeadersLike, str | None, bool]]:
+    """Of a block of header fields: how it is read, its Content-Type, and whether its content is encoded."""
+
+    @lru_cache(maxsize=_HEADS)
+    def outline(block: bytes) -> tuple[HeadersLike, str | None, bool]:
+        head = family.head(unpack(block))
+        return head, head.get("content-type"), "content-encoding" in head
+
+    return outline
 
 
 def _marks(age: float, told: cache_status.Told) -> tuple[int | None, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdfast._wire import Family, Handler, Q, R, RequestLike, ResponseLike, URLLike
+from holdfast._wire import Family, Handler, Q, R, ResponseLike, URLLike
 from holdfast.call import CALL, Call
 from holdfast.errors import Refused
 from holdfast.events import (
@@ -39,33 +39,31 @@ class CallTelemetry:
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
 
-    def started(self, call: Call, request: RequestLike) -> None:
+    def started(self, call: Call, method: str, url: URLLike) -> None:
         call.on_wait = self._waited
         options = call.options
         self._emitter.emit(
             CallStarted(
                 **self._emitter.about(call),
-                method=request.method,
-                url=shown(request.url),
+                method=method,
+                url=shown(url),
                 template=options.template,
                 background=call.background,
             )
         )
 
-    def ended(
-        self, call: Call, method: str, seconds: float, response: ResponseLike | None, error: BaseException | None
-    ) -> None:
-        if response is not None and call.cache is not None and not call.background:
+    def ended(self, call: Call, method: str, seconds: float, status: int | None, error: BaseException | None) -> None:
+        if status is not None and call.cache is not None and not call.background:
             self._emitter.emit(CacheAnswered(**self._emitter.about(call), result=call.cache, age=call.age))
         self._emitter.emit(
             CallEnded(
                 **self._emitter.about(call),
                 method=method,
-                outcome=outcome_of(call, response, error),
+                outcome=outcome_of(call, status, error),
                 duration=seconds,
                 attempts=call.sends,
-                source=None if response is None else call.source,
-                status=None if response is None else response.status_code,
+                source=None if status is None else call.source,
+                status=status,
                 error=None if error is None else type(error).__name__,
                 reason=call.reason,
                 background=call.background,
@@ -141,14 +139,14 @@ def told_of(note: Note, emitter: Emitter) -> Note:
     return told
 
 
-def outcome_of(call: Call, response: ResponseLike | None, error: BaseException | None) -> Outcome:
-    """One word for how a call ended."""
-    if response is not None:
+def outcome_of(call: Call, status: int | None, error: BaseException | None) -> Outcome:
+    """One word for how a call ended: with an answer of some status, or without."""
+    if status is not None:
         if call.source == "fallback":
             return "fallback"
         if call.source == "cache" and call.cache != "unsatisfiable":
             return "cache_hit"
-        return "success" if response.status_code < 400 else "http_error"
+        return "success" if status < 400 else "http_error"
     if not isinstance(error, Exception):
         return "cancelled"
     return error.code if isinstance(error, Refused) else "exception"

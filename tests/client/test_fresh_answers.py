@@ -1,0 +1,306 @@
+"""A fresh answer of the cache is given before there is a request; and it is the answer that a request would get."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import holdfast
+from holdfast import Cache, CacheRule, Pipeline
+from holdfast.auth import Bearer
+from holdfast.client import Call, Resource, Service, accessor
+from holdfast.testing import ScriptedTransport, VirtualClock
+from holdfast.testing.scripted import Reply
+from tests.client.api import BASE, User
+from tests.conftest import modules_of
+from tests.support import FAMILY_NAMES, FamilyModules
+
+MINUTE = {"Cache-Control": "max-age=60", "Content-Type": "application/json"}
+ADA = Reply(200, headers=MINUTE, body=b'{"id": 1, "name": "Ada"}')
+
+
+class Users(Resource, path="/users"):
+    def get(self, id: int | str) -> Call[User]:
+        return self.GET("/{id}", User, id=id)
+
+
+class Shop(Service):
+    users = accessor(Users)
+
+
+@dataclass
+class World:
+    """A service over a script, and all that can be seen of it from outside."""
+
+    shop: Shop
+    pipeline: Pipeline
+    clock: VirtualClock
+    transport: Any
+    told: list[Any] = field(default_factory=list[Any])
+
+    def cache(self) -> dict[str, int]:
+        counts: dict[str, int] = self.pipeline.snapshot()["cache"]
+        return counts
+
+
+def world_of(
+    family: FamilyModules,
+    answer: Callable[[int, Any], Reply] | Reply = ADA,
+    *,
+    base_url: str = BASE,
+    always_asked: bool = False,
+    pipeline: Mapping[str, Any] | None = None,
+    **service: Any,
+) -> World:
+    """``always_asked``: behind a transport of the user's own kind, which each call must come to."""
+    clock, told = VirtualClock(jump=True), list[Any]()
+    script = (lambda *_: answer) if isinstance(answer, Reply) else answer
+    far_side: ScriptedTransport[Any, Any] = ScriptedTransport(family.holdfast.FAMILY, script, clock=clock)
+    policies = {"cache": Cache(key=b"k" * 32), "retry": None, "listeners": [told.append], **(pipeline or {})}
+    made = Pipeline(clock=clock, random=lambda: 0.5, **policies)
+    kind = family.holdfast.ResilientTransport
+    transport = (type("Detour", (kind,), {}) if always_asked else kind)(made, inner=far_side)
+    return World(Shop(base_url, transport=transport, **service), made, clock, transport, told)
+
+
+@pytest.fixture
+def built(family: FamilyModules, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the library's objects that are made, in order."""
+    return watched(family, monkeypatch)
+
+
+def watched(family: FamilyModules, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+    for name in ("Request", "URL", "Response"):
+        plain: Any = getattr(family.http, name)
+
+        def made(*args: Any, plain: Any = plain, name: str = name, **more: Any) -> Any:
+            names.append(name)
+            return plain(*args, **more)
+
+        if name != "Response":  # it is a base class
+            monkeypatch.setattr(family.http, name, made)
+    return names
+
+
+# What a call looks like from outside, the long way and the short
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call of the resource, some seconds after the one before."""
+
+    after: float
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    options: Mapping[str, Any]
+    into: Any
+    offline: bool = False
+    within: float | None = None
+
+    def of(self, shop: Shop) -> Call[Any]:
+        verb: Any = shop.GET if self.method == "GET" else shop.HEAD
+        call: Call[Any] = verb("/users/{id}", self.into, id=self.path, headers=self.headers)
+        return call.using(options=self.options)
+
+
+async def seen(world: World, asked: Asked, built: list[str]) -> dict[str, Any]:
+    """All that a caller, and whoever listens, can see of a call; with ``built``, what was made for its value."""
+    await world.clock.advance(asked.after)
+    if asked.offline:
+        world.pipeline.offline(probe_every=None)
+    else:
+        world.pipeline.online()
+    with ExitStack() as around:
+        if asked.within is not None:
+            around.enter_context(holdfast.deadline(asked.within, clock=world.clock))
+            await world.clock.advance(asked.within / 2 if asked.within > 1 else asked.within)
+        built.clear()
+        before = world.cache()["hits"]
+        value = await ended(asked.of(world.shop).value)
+        needed, counts = [*built], world.cache()
+        hit = counts["hits"] > before and not counts["fetching"]  # a refresh in the background takes a request
+        await anyio.wait_all_tasks_blocked()  # what was begun in the background
+        reply = await ended(asked.of(world.shop).reply)
+        await anyio.wait_all_tasks_blocked()
+    response = getattr(reply, "response", None)
+    shown: dict[str, Any] = {"value": value, "needed": needed, "hit": hit, "counts": world.cache()}
+    if response is not None:
+        shown |= {
+            "reply": (reply.value, reply.status, reply.source, reply.attempts, reply.elapsed, reply.url),
+            "history": replace(reply.history, attempts=()),
+            "headers": reply.headers.raw,
+            "content": response.content,
+            "response": (response.is_closed, response.http_version, response.encoding, response.num_bytes_downloaded),
+            "options": response.request.extensions["holdfast"],
+            "asked": (response.request.method, response.request.headers.raw),
+        }
+    else:
+        shown["error"] = reply
+    return shown
+
+
+async def ended(make: Callable[[], Any]) -> Any:
+    """What it gives, or all that its error tells."""
+    try:
+        return await make()
+    except Exception as error:  # ours, or the library's
+        record = vars(error).get("holdfast") or {}
+        told = {name: record.get(name) for name in ("source", "cache", "cache_status", "age", "reason")}
+        return type(error).__mro__[1].__name__, str(error), told
+
+
+BODY = b'{"id": 1, "name": "Ada"}'
+HEADS: st.SearchStrategy[dict[str, str]] = st.fixed_dictionaries(
+    {
+        "Cache-Control": st.sampled_from(
+            ["max-age=60"] * 6
+            + ["max-age=0", "no-store", "private, max-age=60", "public, max-age=60", "s-maxage=90, max-age=10"]
+            + ["max-age=60, must-revalidate", "no-cache", "max-age=30, stale-while-revalidate=40", "max-age=x"]
+        )
+    },
+    optional={
+        "Vary": st.sampled_from(["Accept-Language", "*", "User-Agent, Accept", "Authorization", "Cookie", "Host"]),
+        "ETag": st.just('"1"'),
+        "Age": st.sampled_from(["5", "70"]),
+        "Content-Type": st.sampled_from(["application/json", "text/plain; charset=latin-1", "text/html"]),
+        "Cache-Status": st.just("far; hit"),
+        "Set-Cookie": st.just("seen=1"),
+        "Content-Encoding": st.sampled_from(["gzip", "identity", "deflate"]),
+        "X-Name": st.just("\xe9"),
+    },
+)
+CALLS = st.lists(
+    st.builds(
+        Asked,
+        after=st.sampled_from([0.0] * 4 + [29.0, 31.0, 61.0]),
+        method=st.sampled_from(["GET"] * 5 + ["HEAD"]),
+        path=st.sampled_from(["1"] * 6 + ["a b/é", ".x"]),
+        headers=st.one_of(
+            st.just({}),
+            st.just({}),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "accept-language": st.sampled_from(["de", "DE", "fr"]),
+                    "Authorization": st.sampled_from(["Bearer a", "Bearer b"]),
+                    "Cookie": st.just("a=1"),
+                    "Accept": st.just("text/csv"),
+                    "Cache-Control": st.sampled_from(
+                        ["no-cache", "max-age=10", "max-stale", "min-fresh=50", "only-if-cached", "no-store"]
+                    ),
+                    "If-None-Match": st.just('"1"'),
+                    "Range": st.just("bytes=0-3"),
+                    "Host": st.sampled_from(["api.test", "other.test"]),
+                },
+            ),
+        ),
+        options=st.one_of(
+            st.just({}),
+            st.just({}),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "cache": st.sampled_from(["refresh", "bypass", "only", {"ttl": 5}]),
+                    "identity": st.sampled_from(["ann", "bob"]),
+                    "key": st.just("a tenant"),
+                    "deadline": st.just(2.0),
+                    "operation": st.just("Users.never"),
+                },
+            ),
+        ),
+        into=st.sampled_from([bytes] * 3 + [User, dict[str, Any], int]),
+        offline=st.sampled_from([False] * 7 + [True]),
+        within=st.sampled_from([None] * 6 + [0.5, 4.0]),
+    ),
+    min_size=2,
+    max_size=5,
+)
+PIPELINES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "cache": st.sampled_from(
+            [Cache(key=b"k" * 32)] * 3
+            + [
+                Cache(key=b"k" * 32, shared=True),
+                Cache(key=b"k" * 32, identity_headers=("accept-language",)),
+                Cache(key=b"k" * 32, rules={"Users.never": CacheRule(never=True), "/users/{id}": CacheRule(ttl=20.0)}),
+                Cache(key=b"k" * 32, rules={"/users/{id}": CacheRule(key_headers=("Accept-Language",))}),
+            ]
+        )
+    },
+    optional={
+        "hooks": st.just((lambda request, attempt: None,)),
+        "max_body_bytes": st.sampled_from([10, 10_000]),
+        "listeners": st.just(()),
+    },
+)
+SERVICES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "auth": st.one_of(
+            st.just(("ann", "secret")),
+            st.just("ann").map(lambda name: Bearer(name, origins=BASE, allow_http=True, identity=name)),
+        ),
+        "default_headers": st.just({"Accept-Language": "fr", "X-Tenant": "t"}),
+        "unwrap": st.just("name"),
+    },
+)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@given(
+    head=HEADS,
+    status=st.sampled_from([200] * 6 + [203, 404, 301]),
+    honest=st.booleans(),
+    calls=CALLS,
+    policies=PIPELINES,
+    service=SERVICES,
+)
+@settings(max_examples=60)
+def test_the_short_way_answers_when_and_as_the_long_way_would_from_the_cache(
+    name: str,
+    head: dict[str, str],
+    status: int,
+    honest: bool,
+    calls: Sequence[Asked],
+    policies: dict[str, Any],
+    service: dict[str, Any],
+) -> None:
+    family = modules_of(name)
+    gzipped = head.get("Content-Encoding") == "gzip" and honest
+    body = gzip.compress(BODY, mtime=0) if gzipped else BODY
+    answer = Reply(status, headers={**head, "Content-Length": str(len(body))}, body=body)
+
+    async def both(built: list[str]) -> None:
+        short = world_of(family, answer, pipeline=policies, **service)
+        long = world_of(family, answer, pipeline=policies, **service, always_asked=True)
+        async with short.shop, long.shop:
+            for world in (short, long, short, long):  # with the second the library is asked how it writes this address
+                await ended(world.shop.GET("/first", None).value)
+            for asked in calls:
+                as_found, as_sent = [await seen(world, asked, built) for world in (short, long)]
+                assert as_sent.pop("needed") != []
+                needed = as_found.pop("needed")
+                assert as_found == as_sent
+                assert [told(event) for event in short.told] == [told(event) for event in long.told]
+                whole = as_found["hit"] and not asked.offline and not asked.headers.keys() & {"If-None-Match", "Range"}
+                failed = status >= 300 or isinstance(as_found["value"], tuple)
+                signed = isinstance(service.get("auth"), tuple)
+                capped = "max_body_bytes" in policies and "Content-Encoding" in head
+                assert (needed == []) == (whole and not failed and not signed and not capped)
+
+    with pytest.MonkeyPatch.context() as patch:
+        anyio.run(both, watched(family, patch))
+
+
+def told(event: Any) -> Any:
+    return replace(event, call=None)
