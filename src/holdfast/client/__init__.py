@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast._wire import Credential as Credential
+    from holdfast.client.batches import outcome_of as outcome_of
     from holdfast.client.call import Call as Call
+    from holdfast.client.crud import Crud as Crud
     from holdfast.client.download import Download as Download
     from holdfast.client.pages import Page as Page
     from holdfast.client.pages import Pages as Pages
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Call": "client.call",
     "Credential": "_wire",
+    "Crud": "client.crud",
     "Download": "client.download",
     "Failed": "client.reply",
     "Header": "core.paging",
@@ -66,6 +69,7 @@ _HOME = {
     "by_offset": "core.paging",
     "by_page": "core.paging",
     "by_url": "core.paging",
+    "outcome_of": "client.batches",
     "resume_token": "client.pages",
 }
 

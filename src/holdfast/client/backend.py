@@ -67,6 +67,7 @@ class Backend:
         self.site: Site | None = None  # asked for with the first call that a cache could answer
         self._loop: object = None
         self._closed = False
+        self.missing: set[str] = set()  # batch endpoints that the server does not have
 
     @property
     def family(self) -> ClientFamily[Any, Any]:

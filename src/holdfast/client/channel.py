@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.clock import Clock
     from holdfast.core.address import Address
     from holdfast.core.caching.request import Ask
+    from holdfast.core.paging import PagingRule
     from holdfast.core.query import ListStyle
 
 __all__ = ["Auth", "Channel", "Fields", "Reading", "checked_compress", "headers_of", "said_to_anyone"]
@@ -88,6 +89,7 @@ class Channel:
         status_errors: StatusErrors | None,
         options: Mapping[str, Any],
         compress: int | None = None,
+        paging: PagingRule | None = None,
         around_call: Sequence[Interceptor] = (),
         around_attempt: Sequence[Interceptor] = (),
     ) -> None:
@@ -102,6 +104,7 @@ class Channel:
         self.status_errors: Final = status_errors
         self.options: Final = options
         self.compress: Final = compress
+        self.paging: Final = paging
         self.around_call: Final = Interceptors(around_call)
         self.around_attempt: Final = Interceptors(around_attempt)
         self._raw: list[tuple[bytes, bytes]] = []
@@ -128,6 +131,7 @@ class Channel:
             status_errors=self.status_errors,
             options={**self.options, **options},
             compress=self.compress,
+            paging=self.paging,
             around_call=self.around_call,
             around_attempt=self.around_attempt,
         )

@@ -16,7 +16,7 @@ from holdfast.client.payload import UNSET, Unset
 from holdfast.client.shapes import kind_of_json
 from holdfast.core.document import Malformed, json_text, read_json
 from holdfast.core.failure import EXCERPT
-from holdfast.core.paging import PagingRule, Place, Told, Unreadable, place_in, token_of
+from holdfast.core.paging import PagingRule, Place, Told, Unreadable, by_link, place_in, token_of
 from holdfast.core.query import Query
 from holdfast.core.scalar import Scalar
 from holdfast.core.value import Value, replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from holdfast.client.interceptors import Interceptor
     from holdfast.client.reply import Reply
 
-__all__ = ["Changes", "Items", "Page", "PageReader", "Pages", "Progress", "pages_of", "resume_token"]
+__all__ = ["Changes", "Items", "Page", "PageReader", "Pages", "Progress", "pages_in", "pages_of", "resume_token"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -380,6 +380,11 @@ def pages_of(
 ) -> Pages[T_co]:
     """See `Call.pages`."""
     return Pages(_Listing(call, channel, rule, max_pages, prefetch, on_progress))
+
+
+def pages_in(call: Paged[Sequence[T_co]], channel: Channel, rule: PagingRule | None) -> Pages[T_co]:
+    """By this rule, or the one that is usual in the service."""
+    return Pages(_Listing(call, channel, rule or channel.paging or by_link(), None, 0, None))
 
 
 def resume_token(error: BaseException) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from types import CodeType, GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from holdfast.call import OPTIONS, read_options
 from holdfast.client.backend import Backend, FamilyName
@@ -21,15 +21,27 @@ from holdfast.errors import InvalidInput
 if TYPE_CHECKING:
     from typing import Self
 
+    from typing_extensions import TypeForm
+
     from holdfast._wire import ClientLike, Inner
     from holdfast.by_origin import Pipelines
+    from holdfast.client.batches import Again
     from holdfast.client.call import Call
     from holdfast.client.decode import UnknownFields
+    from holdfast.client.gather import OnError
     from holdfast.client.inputs import Validate
     from holdfast.client.interceptors import Interceptors
+    from holdfast.client.pages import Pages, Progress
+    from holdfast.client.reply import Outcome
+    from holdfast.core.paging import PagingRule
+    from holdfast.core.scalar import Scalar
     from holdfast.pipeline import Pipeline
 
 __all__ = ["Service"]
+
+Item = TypeVar("Item")
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 class Service(Verbs):
@@ -48,7 +60,8 @@ class Service(Verbs):
     members of a body that its type does not have. ``unwrap``: where values are in each body, such as "data".
     ``status_errors``: what to raise for a status, in place of the tree's class. ``deadline``: seconds for each call,
     in place of the pipeline's. ``compress``: request bodies in memory of so many bytes and more are sent in gzip, where
-    that makes them shorter (default None: none is).
+    that makes them shorter (default None: none is). ``paging``: how the pages of `query` and `Crud` hang together
+    (default `by_link`).
 
     The client is made with the first call, and belongs to that event loop (`WrongLoop` on another). ``async with``
     closes it. A client of ours keeps no cookies. Two services share nothing but a pipeline or a client given to both.
@@ -87,6 +100,7 @@ class Service(Verbs):
         status_errors: StatusErrors | None = None,
         deadline: float | None = None,
         compress: int | None = None,
+        paging: PagingRule | None = None,
     ) -> None:
         if validate == "strict":
             from holdfast.client.inputs import checked
@@ -111,6 +125,7 @@ class Service(Verbs):
             status_errors=status_errors,
             options=options,
             compress=checked_compress(compress),
+            paging=paging,
         )
 
     def __repr__(self) -> str:
@@ -159,6 +174,117 @@ class Service(Verbs):
         made._owner = False
         made._channel = self._channel.derived(auth, headers_of(headers or {}), given)
         return made
+
+    def query(
+        self,
+        path: str,
+        into: TypeForm[T],
+        /,
+        *,
+        paging: PagingRule | None = None,
+        unwrap: str | Unset | None = UNSET,
+        operation: str | None = None,
+        **values: Scalar,
+    ) -> Pages[T]:
+        """A listing of ``into``, to be narrowed: ``service.query("/users", User).where(role="admin").limit(50)``.
+
+        ``paging``: how its pages hang together (default: the service's). The rest is as with ``GET``.
+        """
+        from holdfast.client.pages import pages_in
+
+        many = GenericAlias(list, (into,))
+        call = self._call("GET", path, many, None, None, unwrap, operation, None, values)
+        return pages_in(call, self._channel, paging)
+
+    @overload
+    async def gather(  # type: ignore[overload-overlap]  # a mapping is an iterable of its keys, which are no calls
+        self,
+        calls: Mapping[K, Call[T]],
+        *,
+        limit: int = ...,
+        on_error: OnError = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
+    ) -> dict[K, Outcome[T]]: ...
+    @overload
+    async def gather(
+        self,
+        calls: Iterable[Call[T]],
+        *,
+        limit: int = ...,
+        on_error: OnError = ...,
+        on_progress: Callable[[Progress], object] | None = ...,
+    ) -> list[Outcome[T]]: ...
+    async def gather(
+        self,
+        calls: Mapping[Any, Call[Any]] | Iterable[Call[Any]],
+        *,
+        limit: int = 10,
+        on_error: OnError = "collect",
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> dict[Any, Outcome[Any]] | list[Outcome[Any]]:
+        """Make many calls, at most ``limit`` at once: how each ended, `Ok` or `Failed`, in the order given.
+
+        Of a mapping the keys are kept. An iterable is drawn from as calls are made, so a generator may be long.
+        ``on_error="raise"`` raises the first failure, and cancels those on the way. A bug in code around a call is
+        raised either way. ``on_progress`` is called with a `Progress` after each call. Cancelled, it takes the calls
+        on the way along, and begins no other. Raises `InvalidInput` for a limit below 1.
+        """
+        from holdfast.client.gather import gathered
+
+        if isinstance(calls, Mapping):
+            named = cast("Mapping[Any, Call[Any]]", calls)  # and no iterable of calls that is a mapping too
+            return await gathered(named.items(), len(named), limit, on_error, on_progress)
+        total = len(calls) if isinstance(calls, Sized) else None
+        numbered = enumerate(calls) if total is None else [*enumerate(calls)]
+        return [*(await gathered(numbered, total, limit, on_error, on_progress)).values()]
+
+    async def batch(
+        self,
+        items: Iterable[Item],
+        send: Callable[[Sequence[Item]], Call[Sequence[Outcome[T]]]],
+        *,
+        size: int = 100,
+        limit: int = 4,
+        attempts: int = 3,
+        again: Again | None = None,
+        max_wait: float = 30.0,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> list[Outcome[T]]:
+        """Send many items to an endpoint that takes several at once: how each ended, in the order given.
+
+        ``send`` makes the call of a chunk of up to ``size`` items, whose value is the end of each of them, in their
+        order; `outcome_of` makes one of a status. Up to ``limit`` chunks are on the way at once. Items that failed
+        with a status by which the server did not act (421, 425, 429; for a call that is idempotent without a key all
+        that a retry may cure) are sent again, alone, up to ``attempts`` times altogether, after the seconds that the
+        server asked for, or with backoff; a wait above ``max_wait`` ends it. ``again`` decides it otherwise. A chunk
+        whose call fails has failed: the pipeline sent it as often as it may. Cancelled as `gather`.
+        """
+        from holdfast.client.batches import BatchSettings, batched
+
+        settings = BatchSettings(size, limit, attempts, again, max_wait, on_progress)
+        return await batched(self._channel, [*items], send, None, settings)
+
+    async def batch_or_singles(
+        self,
+        items: Iterable[Item],
+        send: Callable[[Sequence[Item]], Call[Sequence[Outcome[T]]]],
+        single: Callable[[Item], Call[T]],
+        *,
+        size: int = 100,
+        limit: int = 4,
+        attempts: int = 3,
+        again: Again | None = None,
+        max_wait: float = 30.0,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> list[Outcome[T]]:
+        """As `batch`; where the server does not have that endpoint (404, 405, 501), a call for each item.
+
+        That is remembered as long as the service lives, so it is found out once.
+        """
+        from holdfast.client.batches import BatchSettings, batched
+
+        settings = BatchSettings(size, limit, attempts, again, max_wait, on_progress)
+        return await batched(self._channel, [*items], send, single, settings)
 
     def explain(self, call: Call[Any]) -> dict[str, Any]:
         """The policies in force for a call, and the keys under which they count it; plain data, keys are only added.
