@@ -134,7 +134,9 @@ class Credential(Protocol):
 
     Those of `holdfast.auth` have two methods more, which are used where they are there: ``for_origin(origin)`` gives
     the credential bound to a service's origin, and ``await rejected(proof, challenge)`` says whether an attempt that
-    was answered with 401 is worth one more, ``proof`` being what `sign` returned for it.
+    was answered with 401 is worth one more, ``proof`` being what `sign` returned for it. One that has
+    ``await exchange(request, send, fresh)`` sends by itself, so that it sees what is answered: ``fresh`` makes a copy
+    to send again, and is None where the body cannot be.
     """
 
     @property

@@ -11,6 +11,7 @@
     |   +-- DeadlineExceeded   the call's total time is over
     |   +-- Closed             the transport or the pipeline was closed
     |   +-- Offline            only stored answers are allowed, and there is none
+    |   +-- NoUsableKey        every key of a pool is put aside (keys)
     +-- BodyDropped        the rest of a body was given up for a retry that never came
     +-- BodyTooLarge       a decoded body passed ``max_body_bytes``
     +-- ResponseRejected   ``Retry(retry_if=...)`` turned down every answer
@@ -82,6 +83,7 @@ __all__ = [
     "InvalidOption",
     "LineTooLong",
     "MethodNotAllowed",
+    "NoUsableKey",
     "NotFound",
     "Offline",
     "OperationFailed",
@@ -182,6 +184,16 @@ class RateLimited(Refused):
     """Our own limiter cannot grant a token in the time that is left; ``retry_after`` says when it could."""
 
     code = "rate_limited"
+
+
+class NoUsableKey(Refused):
+    """Every key of a pool is put aside. ``keys``: by id, why and for how long; never the keys themselves."""
+
+    def __init__(
+        self, message: str, *, policy: str = "key_pool", keys: Mapping[str, str], retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, policy=policy, retry_after=retry_after)
+        self.keys = dict(keys)
 
 
 class Throttled(Refused):

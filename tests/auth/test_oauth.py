@@ -17,7 +17,7 @@ from holdfast.auth import (
     ClientCredentials,
     JWTBearer,
     LoginRequired,
-    MemoryTokens,
+    MemorySecrets,
     OAuth2,
     OAuthClient,
     RefreshToken,
@@ -167,7 +167,7 @@ async def test_a_dead_refresh_token_is_asked_with_once_and_a_login_goes_on(famil
     server = AuthorizationServer()
     clock = VirtualClock(jump=True)
     async with client_of(family, server, clock=clock) as client:
-        auth = OAuth2(client, RefreshToken("dead"), store=MemoryTokens())
+        auth = OAuth2(client, RefreshToken("dead"), store=MemorySecrets())
         for _ in range(5):
             with pytest.raises(LoginRequired) as caught:
                 await access(auth)
@@ -199,7 +199,7 @@ async def test_a_grant_that_can_begin_anew_does_so_when_its_refresh_token_is_dea
 async def test_a_refresh_that_was_sent_is_read_and_saved_though_everybody_left(family: FamilyModules) -> None:
     server = AuthorizationServer(takes=2.0)
     clock = VirtualClock(jump=True)
-    store = MemoryTokens()
+    store = MemorySecrets()
     async with client_of(family, server, clock=clock) as client:
         auth = OAuth2(client, RefreshToken("r0"), store=store, name="ada")
         with clock.timeout_at(clock.monotonic() + 1.0):
@@ -211,7 +211,7 @@ async def test_a_refresh_that_was_sent_is_read_and_saved_though_everybody_left(f
 
 
 async def test_a_token_that_could_not_be_saved_is_not_lost(family: FamilyModules) -> None:
-    class Full(MemoryTokens):
+    class Full(MemorySecrets):
         full = True
 
         async def save(self, name: str, token: Token) -> None:
@@ -231,7 +231,7 @@ async def test_a_token_that_could_not_be_saved_is_not_lost(family: FamilyModules
 
 
 async def test_two_sources_of_one_store_make_one_refresh(family: FamilyModules) -> None:
-    server, store, clock = AuthorizationServer(takes=0.5), MemoryTokens(), VirtualClock(jump=True)
+    server, store, clock = AuthorizationServer(takes=0.5), MemorySecrets(), VirtualClock(jump=True)
     async with client_of(family, server, clock=clock) as one, client_of(family, server, clock=clock) as two:
         sources = [OAuth2(client, RefreshToken("r0"), store=store, name="ada") for client in (one, two)]
         got: list[str] = []
@@ -406,7 +406,7 @@ async def test_a_device_asks_at_the_pace_of_the_server(
 
 
 async def test_a_logout_tells_the_server_and_forgets(family: FamilyModules) -> None:
-    server, store = AuthorizationServer(), MemoryTokens()
+    server, store = AuthorizationServer(), MemorySecrets()
     async with client_of(family, server) as client:
         auth = OAuth2(client, RefreshToken("r0"), store=store, name="ada")
         await access(auth)
@@ -483,7 +483,7 @@ async def test_no_secret_is_told(answer: Any, family: FamilyModules, caplog: pyt
     caplog.set_level(1)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     good = Reply.json({"access_token": "t1-secret", "refresh_token": "r1-secret", "expires_in": 60})
-    server, store = AuthorizationServer(), MemoryTokens()
+    server, store = AuthorizationServer(), MemorySecrets()
     server.answers = [good if answer is None else answer] * 9
     shown: list[str] = []
     async with client_of(family, server) as client:

@@ -15,7 +15,6 @@ from holdfast.auth.signatures import AWSSignature, HMACSignature, HTTPSignature
 from holdfast.auth.static import APIKey, Basic
 from holdfast.auth.stores.base import MissingSecret, SecretStore
 from holdfast.auth.token_source import TokenSource, TokenStore, TokenUnavailable
-from holdfast.auth.token_stores import MemoryTokens, SQLiteTokens
 from holdfast.core.oauth.answers import DeviceCode, TokenError
 from holdfast.core.oauth.authorization import Authorization
 from holdfast.core.oauth.metadata import ServerMetadata
@@ -24,6 +23,7 @@ from holdfast.core.signing.message import Unsignable
 from holdfast.core.tokens import Token
 
 if TYPE_CHECKING:
+    from holdfast.auth.key_pool import KeyPool
     from holdfast.auth.stores.environment import EnvironmentSecrets
     from holdfast.auth.stores.file import EncryptedFile
     from holdfast.auth.stores.keyring import KeyringSecrets
@@ -45,17 +45,16 @@ __all__ = [
     "HTTPSignature",
     "InsecureOrigin",
     "JWTBearer",
+    "KeyPool",
     "KeyringSecrets",
     "LoginRequired",
     "MemorySecrets",
-    "MemoryTokens",
     "MissingSecret",
     "OAuth2",
     "OAuthClient",
     "OriginBound",
     "RefreshToken",
     "SQLiteSecrets",
-    "SQLiteTokens",
     "Secret",
     "SecretStore",
     "ServerMetadata",
@@ -72,6 +71,7 @@ __all__ = [
 
 # Most programs use one of them, or none: they are loaded when they are first used (PEP 562).
 _HOME = {
+    "KeyPool": "key_pool",
     "EncryptedFile": "stores.file",
     "EnvironmentSecrets": "stores.environment",
     "KeyringSecrets": "stores.keyring",

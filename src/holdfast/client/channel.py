@@ -19,7 +19,7 @@ from holdfast.client.interceptors import Interceptor, Interceptors, around
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import Plan, changed
 from holdfast.core.value import Value
-from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, Unsupported
+from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, NoUsableKey, Unsupported
 
 if TYPE_CHECKING:
     from holdfast._wire import AuthLike, Credential, FoundLike, Handler, ReceivedLike
@@ -407,6 +407,17 @@ class Channel:
             return await around(interceptors, inner)(own)
 
         def signed(send: Handler[Any, Any], credential: Credential) -> Handler[Any, Any]:
+            exchange: Callable[..., Awaitable[Any]] | None = getattr(credential, "exchange", None)
+            if exchange is not None:
+
+                async def hand_over(request: Any) -> Any:
+                    fresh = family.fresh_attempt if family.replayable(request) else None
+                    try:
+                        return await exchange(request, send, fresh)
+                    except NoUsableKey as error:
+                        raise family.refusal(error, request) from None
+
+                return hand_over
             rejected: Callable[[object, str | None], Awaitable[bool]] | None = getattr(credential, "rejected", None)
 
             async def sign_and_send(request: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
@@ -12,10 +13,10 @@ from typing import Final
 from holdfast.clock import Clock
 from holdfast.stores.base import StoreError
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["file_lock", "lock_beside"]
 
@@ -32,10 +33,8 @@ def lock_beside(path: Path, name: str) -> Path:
 async def file_lock(path: Path, clock: Clock) -> AsyncGenerator[None]:
     """Hold an advisory lock on ``path``, made if it is not there, with mode 0600. Other tasks are kept out as well.
 
-    Raises `StoreError`, also where the system has no such locks.
+    Raises `StoreError`.
     """
-    if fcntl is None:
-        raise StoreError("this system has no file locks that a dying process gives back: use SQLiteSecrets")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -50,9 +49,12 @@ async def file_lock(path: Path, clock: Clock) -> AsyncGenerator[None]:
 
 
 def _take(handle: int) -> bool:
-    assert fcntl is not None, "asked before"
+    """Whether we hold the lock of this open file now."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if sys.platform == "win32":
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         return False
     return True
