@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
@@ -118,7 +119,8 @@ class KeyPool(OriginBound):
             around: Callable[[Any, Send], Awaitable[Any]] | None = request.extensions.get(AROUND_ATTEMPT)
 
             async def exchange(request: Any, send: Send) -> Any:
-                return await self.exchange(request, send if around is None else lambda own: around(own, send), None)
+                inner = send if around is None else partial(around, send=send)
+                return await self.exchange(request, inner, None)
 
             request.extensions[AROUND_ATTEMPT] = exchange
 
