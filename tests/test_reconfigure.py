@@ -90,6 +90,25 @@ async def test_a_run_of_failures_goes_on(family: FamilyModules) -> None:
         assert on.pipeline.snapshot()["origins"][KEY]["circuit"]["state"] == "open"
 
 
+async def test_who_waits_for_a_probe_gets_through_under_the_new_settings(family: FamilyModules) -> None:
+    """Nobody but those who stand in line lets time pass here: a scripted far side needs no other sleeper."""
+    one = CircuitBreaker(failures=1, open_for=5.0, jitter=0.0)
+    script: list[Step] = [Fails("ReadError"), Reply(200, delay=0.5), Reply(200, delay=0.1)]
+    async with stage(family, script, repeat_last=True, retry=None, breaker=one, **ALONE) as on:
+        with pytest.raises(family.http.ReadError):
+            await on.client.get(URL)
+        await on.clock.sleep(5.0)
+        with anyio.fail_after(20.0):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(6):
+                    tasks.start_soon(on.client.get, URL)
+                await on.clock.sleep(0.2)
+                on.pipeline.reconfigure(breaker=CircuitBreaker(failures=3, window=60.0))
+        assert len(on.script.sent) == 7
+        assert on.times[:2] == [0.0, 5.0]
+        assert 5.5 <= on.times[2] <= on.times[6] < 6.0
+
+
 async def test_a_policy_that_observed_begins_to_act(family: FamilyModules) -> None:
     observing = CircuitBreaker(failures=1, observe=True)
     async with stage(family, [Fails("ReadError")], repeat_last=True, retry=None, breaker=observing, **ALONE) as on:

@@ -5,13 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import anyio
+
 from holdfast._waiting import Queue, Waiter
 from holdfast.clock import Clock
 
 __all__ = ["Turnstile"]
 
 
-class Turnstile(Queue[Waiter]):
+class _Turn(Waiter):
+    """A caller that lets time pass in ``scope`` while it is the head."""
+
+    __slots__ = ("scope",)
+
+    def __init__(self, owner: object) -> None:
+        super().__init__(owner)
+        self.scope: anyio.CancelScope | None = None
+
+    def wake(self) -> None:
+        super().wake()
+        if self.scope is not None:
+            self.scope.cancel()
+
+
+class Turnstile(Queue[_Turn]):
     """A queue in which the head asks whether it may pass, and when to ask again.
 
     For owners such as a circuit, whose probe has a lease and whose ramp spreads its starts: nobody keeps a
@@ -44,12 +61,16 @@ class Turnstile(Queue[Waiter]):
         which it wants to be asked again (the head also is after each `nudge`); what it raises ends the wait.
         A caller that is cancelled leaves at once, and the next one is asked.
         """
-        waiter = Waiter(owner)
+        waiter = _Turn(owner)
         self.join(waiter)
         try:
-            while (until := ask(self.first is waiter)) is not None:
+            while (until := ask(head := self.first is waiter)) is not None:
                 if until == math.inf:
                     await waiter
+                elif head:  # by sleep: a virtual clock jumps only where somebody sleeps
+                    with anyio.CancelScope() as waiter.scope:
+                        await clock.sleep(until - clock.monotonic())
+                    waiter.scope = None
                 else:
                     with clock.timeout_at(until):
                         await waiter
