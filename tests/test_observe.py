@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import holdfast
-from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Window
+from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Throttle, Window
 from holdfast.events import Event, Refusal
 from holdfast.testing import Fails, Reply, VirtualClock
 from holdfast.testing.scripted import Step
@@ -46,6 +47,30 @@ async def test_a_circuit_that_observes_opens_and_lets_all_pass(family: FamilyMod
         assert (await on.client.get(URL)).status_code == 200
         assert circuit() == ("closed", 2)
     assert refusals(told) == [("circuit_breaker", "circuit_open", True)] * 2
+
+
+async def test_a_throttle_that_observes_sends_all_and_counts_as_an_acting_one(family: FamilyModules) -> None:
+    """The same traffic through both; random is 0.5, so a probability above that refuses."""
+    told: list[Event] = []
+    script: list[Step] = [*[Reply(503)] * 3, *[Reply(200)] * 6, Reply(201)]
+    async with stage(family, script, **{**ALONE, "throttle": Throttle(observe=True), "listeners": [told.append]}) as on:
+        statuses = [(await on.client.get(URL)).status_code for _ in range(9)]
+        assert statuses == [503] * 3 + [200] * 6
+        seen = on.pipeline.snapshot()["origins"][KEY]["throttle"]
+        assert (seen["requests"], seen["accepts"], seen["would_reject"]) == (9, 0, 7)
+        assert on.pipeline.health().status == "ok"
+        assert refusals(told) == [("throttle", "throttled", True)] * 7
+        on.pipeline.reconfigure(throttle=Throttle())
+        with pytest.raises(holdfast.Throttled):
+            await on.client.get(URL)
+        on.pipeline.reconfigure(throttle=Throttle(window=60.0))  # what another window counted says nothing
+        assert (await on.client.get(URL)).status_code == 201
+    async with stage(family, script, **{**ALONE, "throttle": Throttle()}) as on:
+        for _ in range(9):
+            with suppress(holdfast.Throttled):
+                await on.client.get(URL)
+        acting = on.pipeline.snapshot()["origins"][KEY]["throttle"]
+        assert acting == {name: seen[name] for name in acting}
 
 
 async def test_a_concurrency_limit_that_observes_counts_who_would_wait(family: FamilyModules) -> None:

@@ -78,6 +78,7 @@ class Changes(TypedDict, total=False):
     retry: Retry
     budget: RetryBudget
     breaker: CircuitBreaker
+    throttle: Throttle
     rate_limit: Limit | Sequence[Limit]
     concurrency: ConcurrencyLimit
     deadline: float | None
@@ -105,7 +106,7 @@ class Layers:
         self.fallbacks = _fallbacks(policies, clock, self.caching, emitter)
         self.retries = _retries(policies, clock, random, emitter)
         self.hedging = _hedging(policies, self.retries, clock, emitter)
-        self.throttling = _throttling(policies, clock, random)
+        self.throttling = _throttling(policies, clock, random, emitter)
         self.circuits = _circuits(policies, clock, random, emitter)
         self.concurrency = _concurrency(policies, clock, emitter)
         self.observed_limits = _observed_limits(policies, clock, emitter)
@@ -151,10 +152,13 @@ class Layers:
         _check_same_layers(self.policies, policies)
         limits, observed = _limits(policies, observed=False), _limits(policies, observed=True)
         retry, breaker, permits = policies["retry"], policies["breaker"], policies["concurrency"]
+        throttle = policies["throttle"]
         if self.retries is not None and retry is not None:
             self.retries.reconfigure(retry, policies["budget"])
         if self.circuits is not None and breaker is not None:
             self.circuits.reconfigure(breaker, policies["attempt_timeout"])
+        if self.throttling is not None and throttle is not None:
+            self.throttling.reconfigure(throttle)
         if self.concurrency is not None and isinstance(permits, ConcurrencyLimit):
             self.concurrency.reconfigure(permits)
         if self.limiter is not None and not isinstance(self.limiter, Listening) and limits:
@@ -197,7 +201,7 @@ class Layers:
 
 
 def _check_same_layers(before: Policies, after: Policies) -> None:
-    for name in ("retry", "budget", "breaker", "concurrency", "rate_limit"):
+    for name in ("retry", "budget", "breaker", "throttle", "concurrency", "rate_limit"):
         if (before[name] is None) != (after[name] is None):
             raise ValueError(f"reconfigure neither adds nor takes away a layer: {name}={after[name]}")
     permits = (before["concurrency"], after["concurrency"])
@@ -322,13 +326,15 @@ def _hedging(policies: Policies, retries: Retries | None, clock: Clock, emitter:
     return Hedging(hedge, retries, retries_others=policies["retry"] is not None, clock=clock, emitter=emitter)
 
 
-def _throttling(policies: Policies, clock: Clock, random: Callable[[], float]) -> Throttling | None:
+def _throttling(
+    policies: Policies, clock: Clock, random: Callable[[], float], emitter: Emitter | None
+) -> Throttling | None:
     throttle = policies["throttle"]
     if throttle is None:
         return None
     from holdfast.policies.throttle import Throttling
 
-    return Throttling(throttle, clock=clock, random=random)
+    return Throttling(throttle, clock=clock, random=random, emitter=emitter)
 
 
 def _circuits(

@@ -58,6 +58,7 @@ def snapshot(offline: dict[str, Any] | None = None, **origins: dict[str, Any]) -
         ({"throttle": {"requests": 9, "accepts": 9, "refuses": 0.0}}, "ok", "ok", None, None),
         ({"throttle": {"requests": 90, "accepts": 9, "refuses": 0.7}}, "limited", "throttled", None, None),
         ({"throttle": {"requests": 90, "accepts": 0, "refuses": 0.9}}, "down", "throttled", None, None),
+        ({"throttle": {"requests": 90, "accepts": 0, "refuses": 0.9, "would_reject": 7}}, "ok", "ok", None, None),
         ({"circuit": OPEN, "rate_limit": BLOCKED, "concurrency": FULL}, "down", "circuit_open", 940.0, 1003.0),
     ],
     ids=str,

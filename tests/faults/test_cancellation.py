@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from holdfast import ConcurrencyLimit, RateLimit
+from holdfast import (
+    Cache,
+    CircuitBreaker,
+    ConcurrencyLimit,
+    Fallback,
+    Hedge,
+    IdempotencyKeys,
+    OfflineMode,
+    RateLimit,
+    Throttle,
+    Window,
+)
+from holdfast.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CallEnded,
+    CallStarted,
+    Event,
+    FellBack,
+    HedgeSent,
+    Waited,
+)
 from holdfast.testing.faulty import Answer, FaultyServer, Held, Sometimes, Stream
 from tests.faults.lifetime import (
     AheadClock,
     Life,
     Steps,
+    all_at,
     held,
     life,
     of_row,
@@ -48,8 +72,14 @@ async def one_call(on: Life, server: FaultyServer, path: str) -> None:
         await on.http.get(server.url + path)
 
 
+async def one_plain_call(on: Life, server: FaultyServer, dice: random.Random) -> None:
+    await one_call(on, server, dice.choice(("/fine", "/slow", "/flaky", "/stream")))
+
+
 class Cancelling:
     """Callers that are cancelled at random points until so many were."""
+
+    one = staticmethod(one_plain_call)
 
     def __init__(self, on: Life, server: FaultyServer, steps: Steps, wanted: int, within: int) -> None:
         self.on = on
@@ -61,7 +91,7 @@ class Cancelling:
     async def caller(self, dice: random.Random) -> None:
         while self.left > 0:
             with self.steps.cancel_after(dice.randrange(self.within)) as scope:
-                await one_call(self.on, self.server, dice.choice(("/fine", "/slow", "/flaky", "/stream")))
+                await self.one(self.on, self.server, dice)
             self.left -= scope.cancelled_caught
 
     async def run(self, callers: int) -> None:
@@ -91,6 +121,67 @@ async def test_after_a_thousand_cancelled_calls_nothing_is_lost(family: FamilyMo
         assert round(tokens - left) == sent, "each token that is gone was for a request that was sent"
         await serves_at_once(on.http, server, POOL)
         assert server.peak_in_flight >= POOL
+
+
+async def one_call_of_any_kind(on: Life, server: FaultyServer, dice: random.Random) -> None:
+    """Also what the layers that are off by default care for: stale answers, keys, functions, other base URLs."""
+    match dice.choice(("any", "stale", "key", "function")):
+        case "stale":
+            await on.http.get(f"{server.url}/stale?{dice.randrange(3)}")
+        case "key":
+            await on.http.post(f"{server.url}/flaky", json={}, extensions={"holdfast": {"priority": 1}})
+        case "function":
+            await on.pipeline.call(anyio.sleep, 0.001, key=server.url, idempotent=True)
+        case _:
+            await one_call(on, server, dice.choice(("/fine", "/slow", "/flaky", "/stream")))
+
+
+async def test_cancelled_anywhere_with_every_layer_on_nothing_is_lost_and_all_is_told(
+    family: FamilyModules, server: FaultyServer
+) -> None:
+    fields = (("cache-control", "max-age=0, stale-while-revalidate=600"), ("etag", '"a"'))
+    server.on("/stale", Answer(body=bytes(100), headers=fields))
+    told: list[Event] = []
+    tokens, permits = 100_000, 40
+    settings: dict[str, Any] = {
+        "breaker": CircuitBreaker(failures=None, failure_ratio=1.0),
+        "throttle": Throttle(k=1e6),
+        "hedge": Hedge(delay=0.001),
+        "concurrency": ConcurrencyLimit(permits),
+        "rate_limit": [RateLimit(1, per=1e9, burst=tokens), Window(tokens)],
+        "cache": Cache(),
+        "fallback": Fallback(failover={server.url: [f"{server.url}/elsewhere"]}, stale=True, default={"made": "up"}),
+        "offline": OfflineMode(after=600.0),
+        "idempotency": IdempotencyKeys(),
+        "listeners": [told.append],
+    }
+    async with life(family, server, limits=permits, clock=AheadClock(), **settings) as on, stepping() as steps:
+
+        class Mixed(Cancelling):
+            one = staticmethod(one_call_of_any_kind)
+
+        await Mixed(on, server, steps, wanted=150, within=40).run(callers=25)
+        await until(lambda: not held(on.pipeline))  # those that were left behind have ended
+        sent = sum(isinstance(event, AttemptStarted) for event in told)
+        left = on.pipeline.snapshot()["origins"][server.url]["rate_limit"]["tokens"]
+        assert round(tokens - left) == sent, "each token that is gone was for a request that was sent"
+        gate = server.gate()
+        server.on("/at-once", Held(gate))
+        async with anyio.create_task_group() as calls:
+            for _ in range(permits):
+                alone = {"holdfast": {"cache": "bypass", "hedge": False}}
+                calls.start_soon(partial(on.http.get, f"{server.url}/at-once", extensions=alone))
+            await all_at(gate, server, permits)
+            gate.open()
+    by_call: dict[str | None, Counter[type[Event]]] = {}
+    for event in told:
+        by_call.setdefault(event.call, Counter())[type(event)] += 1
+    assert {HedgeSent, FellBack, Waited} <= {type(event) for event in told}
+    assert any(event.background for event in told if isinstance(event, CallEnded))
+    for call, counts in by_call.items():
+        if call is not None:
+            assert (counts[CallStarted], counts[CallEnded]) == (1, 1)
+            assert counts[AttemptStarted] == counts[AttemptEnded]
 
 
 @of_row("C01")

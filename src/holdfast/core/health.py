@@ -142,7 +142,7 @@ def _of_circuit(parts: Mapping[str, Any], now: float) -> Condition:
 
 def _of_throttle(parts: Mapping[str, Any]) -> Condition:
     tally: Mapping[str, Any] | None = parts.get("throttle")
-    if tally is None or tally["refuses"] <= 0:
+    if tally is None or tally["refuses"] <= 0 or "would_reject" in tally:
         return Condition()
     return Condition(status="limited" if tally["accepts"] else "down", code="throttled")
 

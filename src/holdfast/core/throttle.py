@@ -25,7 +25,8 @@ class Throttle(Settings):
     a request is refused with the probability ``max(0, (requests - k * accepts) / (requests + 1))``. Refused requests
     count among ``requests``, so a server in trouble gets about ``k`` times what it accepts, whatever the demand. A
     lower ``k`` spares it more, and finds out later that it is well again. ``statuses`` are those that turn a request
-    down; a connection or an answer that fails does so too.
+    down; a connection or an answer that fails does so too. ``observe``: count and report whom it would refuse, and
+    refuse nobody.
 
     >>> Throttle(k=1.5).window
     120.0
@@ -34,6 +35,7 @@ class Throttle(Settings):
     k: float = 2.0
     window: float = 120.0
     statuses: frozenset[int] = field(default=FAILURE_STATUSES | {429})
+    observe: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.k < float("inf"):
@@ -73,12 +75,20 @@ class Tally:
     0.5
     """
 
-    __slots__ = ("_k", "_slots", "_width")
+    __slots__ = ("_k", "_slots", "_width", "would_reject")
 
     def __init__(self, settings: Throttle) -> None:
+        self.would_reject = 0  # requests that were only observed
         self._k = settings.k
         self._width = settings.window / _SLOTS
         self._slots: deque[_Slot] = deque(maxlen=_SLOTS)
+
+    def reconfigure(self, settings: Throttle) -> None:
+        """What was counted is kept, if the window is as long as before."""
+        self._k = settings.k
+        if self._width != settings.window / _SLOTS:
+            self._width = settings.window / _SLOTS
+            self._slots.clear()
 
     def begin(self, now: float) -> _Slot:
         """A caller wants to send. Its request counts, whether it is refused or not."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
@@ -15,6 +15,9 @@ from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.throttle import Tally, Throttle
 from holdfast.errors import Refused, Throttled
+
+if TYPE_CHECKING:
+    from holdfast.policies.emitter import Emitter
 
 __all__ = ["Throttling"]
 
@@ -31,15 +34,18 @@ class Throttling:
     is free of event loops.
     """
 
-    def __init__(self, settings: Throttle, *, clock: Clock, random: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Throttle, *, clock: Clock, random: Callable[[], float], emitter: Emitter | None = None
+    ) -> None:
         self.settings = settings
+        self._emitter = emitter
         self._clock = clock
         self._random = random
         self._tallies: LRUCache[str, Tally] = LRUCache(_KEYS)
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         monotonic, random, statuses = self._clock.monotonic, self._random, self.settings.statuses
-        tally_of = self._tally
+        tally_of, observe = self._tally, self.settings.observe
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
@@ -47,7 +53,10 @@ class Throttling:
             probability = tally.refuses(now)
             slot = tally.begin(now)
             if probability and random() < probability:
-                raise family.refusal(_throttled(call.key, probability), request)
+                if not observe:
+                    raise family.refusal(_throttled(call.key, probability), request)
+                self._would_reject(tally, call, probability)
+                return await inner(request)  # what comes of it an acting one would not have learnt
             try:
                 response = await inner(request)
             except family.transport_error as error:
@@ -69,13 +78,26 @@ class Throttling:
             tally = super(LRUCache, tallies).__getitem__(key)  # a look is no use of it
             requests, accepts, _ = tally.sums(now)
             found[key] = {"requests": requests, "accepts": accepts, "refuses": tally.refuses(now)}
+            if self.settings.observe:
+                found[key]["would_reject"] = tally.would_reject
         return found
+
+    def reconfigure(self, settings: Throttle) -> None:
+        """Other settings from now on; what was counted is kept, if the window is as long as before."""
+        self.settings = settings
+        for tally in self._tallies.values():
+            tally.reconfigure(settings)
 
     def _tally(self, key: str) -> Tally:
         tally = self._tallies.get(key)
         if tally is None:
             tally = self._tallies[key] = Tally(self.settings)
         return tally
+
+    def _would_reject(self, tally: Tally, call: Call, probability: float) -> None:
+        tally.would_reject += 1
+        if self._emitter is not None:
+            self._emitter.refused(call, _throttled(call.key, probability), observed=True)
 
     def _blames(self, error: Exception, fault: Fault, call: Call) -> bool:
         """Whether a failure is the server's."""
