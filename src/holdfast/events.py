@@ -36,6 +36,7 @@ __all__ = [
     "LimitAdapted",
     "LimitBlocked",
     "Listener",
+    "OperationDeprecated",
     "Outcome",
     "Refusal",
     "Retried",
@@ -285,6 +286,21 @@ class StoreRecovered(Event):
     """A store works again."""
 
     store: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationDeprecated(Event):
+    """A server says that an operation is deprecated (RFC 9745), or will be gone (RFC 8594). Once for each operation."""
+
+    template: str | None
+    deprecated_at: float | None
+    """Wall time; None: it did not say since when."""
+
+    sunset_at: float | None
+    """Wall time after which it need not answer any more; None: it did not say."""
+
+    link: str | None
+    """Where more is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

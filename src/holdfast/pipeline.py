@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from holdfast.core.offline import OfflineMode
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
-    from holdfast.events import Listener
+    from holdfast.events import Event, Listener
     from holdfast.policies.attempt_hooks import AttemptHook
     from holdfast.policies.cache import Cache
     from holdfast.policies.emitter import Emitter
@@ -371,6 +371,11 @@ class Pipeline:
         from holdfast.core.health import judge
 
         return judge(self.snapshot(), self._clock.wall())
+
+    def tell(self, event: Event) -> None:
+        """Hand a record to the listeners, as the policies do; for what stands above the transport."""
+        if self._layers.emitter is not None:
+            self._layers.emitter.emit(event)
 
     def dismiss(self, make_error: Callable[[], Exception], owner: Owner) -> None:
         """End the waits of one transport's calls: those in a queue raise an error of their own, those in a backoff

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from holdfast.client.call import Call as Call
     from holdfast.client.crud import Crud as Crud
     from holdfast.client.download import Download as Download
+    from holdfast.client.operations import Poll as Poll
     from holdfast.client.pages import Page as Page
     from holdfast.client.pages import Pages as Pages
     from holdfast.client.pages import Progress as Progress
@@ -39,12 +40,16 @@ if TYPE_CHECKING:
     from holdfast.core.paging import by_offset as by_offset
     from holdfast.core.paging import by_page as by_page
     from holdfast.core.paging import by_url as by_url
+    from holdfast.core.polling import Ended as Ended
+    from holdfast.core.polling import Progressing as Progressing
+    from holdfast.core.polling import by_state as by_state
 
 _HOME = {
     "Call": "client.call",
     "Credential": "_wire",
     "Crud": "client.crud",
     "Download": "client.download",
+    "Ended": "core.polling",
     "Failed": "client.reply",
     "Header": "core.paging",
     "Ok": "client.reply",
@@ -53,7 +58,9 @@ _HOME = {
     "Pages": "client.pages",
     "PagingRule": "core.paging",
     "Place": "core.paging",
+    "Poll": "client.operations",
     "Progress": "client.pages",
+    "Progressing": "core.polling",
     "Reply": "client.reply",
     "Resource": "client.resource",
     "Rows": "client.rows",
@@ -68,6 +75,7 @@ _HOME = {
     "by_link": "core.paging",
     "by_offset": "core.paging",
     "by_page": "core.paging",
+    "by_state": "core.polling",
     "by_url": "core.paging",
     "outcome_of": "client.batches",
     "resume_token": "client.pages",

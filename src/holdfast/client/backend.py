@@ -58,6 +58,7 @@ class Backend:
             self.pipeline = Pipeline()
         self.clock: Clock = SystemClock() if self.pipeline is None else self.pipeline.clock
         self.resilient = True  # until a lent client shows that it is not
+        self.told: set[str] = set()  # operations of which it was said that they will go
         self._transport = transport
         self._lent = client
         self._client: ClientLike[Any, Any] | None = None

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from holdfast._wire import ReceivedLike, RequestLike
     from holdfast.client.download import Download
     from holdfast.client.interceptors import Interceptor
+    from holdfast.client.operations import OnPoll
     from holdfast.client.pages import Pages, Progress
     from holdfast.client.rows import Rows
     from holdfast.client.server_events import ServerEvents
     from holdfast.client.upload import OnProgress
     from holdfast.core.paging import PagingRule
+    from holdfast.core.polling import Rule
 
 __all__ = ["Call"]
 
@@ -304,6 +306,34 @@ class Call(Generic[T_co]):
         if any(isinstance(step, _Instead) for step in self._steps):
             raise InvalidInput("pages() behind or_else(): a page that failed would end the listing without a word")
         return pages_of(self, self._channel, rule, max_pages, prefetch, on_progress)
+
+    async def until_done(
+        self,
+        *,
+        deadline: float | None = 600.0,
+        rule: Rule | None = None,
+        every: float = 2.0,
+        on_poll: OnPoll | None = None,
+    ) -> T_co:
+        """Make the call, and where the server has only accepted it (202), ask until it is done; the result's value.
+
+        It is asked at ``Operation-Location``, which tells of the operation by a state (`by_state`), or at
+        ``Location``, where 202 goes on and any other success is the result; for a GET that has neither, here. A result
+        that is elsewhere is fetched: where the answer or ``Location`` says, for a PUT and PATCH at its own URL.
+        ``rule`` says of an answer's JSON how far it is. It is asked again when ``Retry-After`` says, else after
+        ``every`` seconds, half as long again each time, up to 30.
+
+        ``deadline``: seconds for all of it (None: no limit), `DeadlineExceeded` before a wait that would outlast it.
+        ``on_poll`` gets a `Poll` after each answer, with the URL by which ``service.GET(url, T).until_done()`` takes it
+        up again. Raises `OperationFailed`, `ForeignOrigin` for an address elsewhere, and what `value` raises.
+        """
+        from holdfast.client.operations import until_done
+
+        self._stepless("until_done")
+        value: T_co = await until_done(
+            self._channel, self._plan, self._reading, rule=rule, every=every, seconds=deadline, on_poll=on_poll
+        )
+        return value
 
     def if_match(self, seen: Reply[Any] | str) -> Call[T_co]:
         """The same write, to be carried out only if the resource is still as it was ``seen``; else PreconditionFailed.

@@ -19,7 +19,14 @@ from holdfast.client.interceptors import Interceptor, Interceptors, around
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import Plan, changed
 from holdfast.core.value import Value
-from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, NoUsableKey, Unsupported
+from holdfast.errors import (
+    DecodeError,
+    DeprecatedOperation,
+    ForeignOrigin,
+    InvalidInput,
+    NoUsableKey,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     from holdfast._wire import AuthLike, Credential, FoundLike, Handler, ReceivedLike
@@ -209,7 +216,21 @@ class Channel:
         handle: Handler[Any, Any] = dispatch
         if self.around_call or plan.around_call:
             handle = around((*self.around_call, *plan.around_call), dispatch)
-        return cast("ReceivedLike", await handle(request))  # the response of one of two libraries
+        response = cast("ReceivedLike", await handle(request))  # of one of two libraries
+        for name, _ in response.headers.raw:
+            if len(name) in (6, 11) and name.lower() in (b"sunset", b"deprecation"):
+                await self._tell(response, plan)
+                break
+        return response
+
+    async def _tell(self, response: ReceivedLike, plan: Plan) -> None:
+        from holdfast.client.notices import tell
+
+        try:
+            tell(response, plan, self.backend)
+        except DeprecatedOperation:  # warnings are errors here
+            await _close(response)
+            raise
 
     async def read(self, response: ReceivedLike, plan: Plan, reading: Reading) -> Any:
         """The value of an answer, which is read to its end or closed. Raises `StatusError` and `DecodeError`."""

@@ -16,6 +16,7 @@ from holdfast.client.resource import Resource
 from holdfast.client.verbs import Verbs
 from holdfast.core.address import address_of
 from holdfast.core.query import ListStyle
+from holdfast.core.template import template_of
 from holdfast.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Service(Verbs):
     checked against their signatures, for callers that no type checker saw. ``unknown``: "ignore" or "error", for
     members of a body that its type does not have. ``unwrap``: where values are in each body, such as "data".
     ``status_errors``: what to raise for a status, in place of the tree's class. ``deadline``: seconds for each call,
-    in place of the pipeline's. ``compress``: request bodies in memory of so many bytes and more are sent in gzip, where
+    in place of the pipeline's. ``api_version``: goes with each call, in the field ``version_header``, else as a segment
+    behind the base URL's path. ``compress``: request bodies in memory of so many bytes and more are sent in gzip, where
     that makes them shorter (default None: none is). ``paging``: how the pages of `query` and `Crud` hang together
     (default `by_link`).
 
@@ -101,6 +103,8 @@ class Service(Verbs):
         deadline: float | None = None,
         compress: int | None = None,
         paging: PagingRule | None = None,
+        api_version: str | None = None,
+        version_header: str | None = None,
     ) -> None:
         if validate == "strict":
             from holdfast.client.inputs import checked
@@ -108,7 +112,13 @@ class Service(Verbs):
             self.__class__ = checked(type(self), Service)
         elif validate != "off":
             raise InvalidInput(f'validate is "strict" or "off", got {validate!r}', argument="validate")
-        agent = {} if user_agent is None else {"User-Agent": user_agent}
+        fixed = {} if user_agent is None else {"User-Agent": user_agent}
+        if version_header is not None:
+            if api_version is None:
+                raise InvalidInput("version_header= is the field for api_version=", argument="version_header")
+            fixed[version_header] = api_version
+        elif api_version is not None:
+            base_url = f"{base_url.rstrip('/')}{template_of('/{api_version}').fill({'api_version': api_version})}"
         options = NOTHING if deadline is None else {"deadline": deadline}
         read_options({OPTIONS: options})
         check_status_errors(status_errors or {})
@@ -117,7 +127,7 @@ class Service(Verbs):
             Backend(family, pipeline, transport, client),
             address_of(base_url, allow_origins),
             auth=auth,
-            headers=headers_of({**agent, **(default_headers or {})}),
+            headers=headers_of({**fixed, **(default_headers or {})}),
             list_style=lists,
             validate=validate,
             unknown=unknown,

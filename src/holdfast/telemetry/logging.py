@@ -31,6 +31,7 @@ from holdfast.events import (
     HedgeWon,
     LimitAdapted,
     LimitBlocked,
+    OperationDeprecated,
     Refusal,
     Retried,
     StoreDegraded,
@@ -74,6 +75,7 @@ PLACES: Final[Mapping[type[Event], Place]] = {
     FallbackFailed: Place("holdfast.fallback", logging.ERROR, "a fallback failed"),
     FellBack: Place("holdfast.fallback", logging.WARNING, "answered in another way"),
     WentOffline: Place("holdfast.offline", logging.WARNING, "offline"),
+    OperationDeprecated: Place("holdfast.deprecation", logging.WARNING, "deprecated"),
     WentOnline: Place("holdfast.offline", logging.INFO, "online again"),
 }
 _OF_ANY_KIND: Final = Place("holdfast.event", logging.INFO, "event")
