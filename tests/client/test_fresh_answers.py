@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import holdfast
-from holdfast import Cache, CacheRule, Pipeline
+from holdfast import Cache, CacheRule, MemoryStore, Pipeline, SQLiteStore, Tiered
 from holdfast.auth import Bearer
 from holdfast.client import Call, Resource, Service, accessor
+from holdfast.errors import Closed, DeadlineExceeded, DecodeError, InvalidInput, NotFound, WrongLoop
 from holdfast.testing import ScriptedTransport, VirtualClock
 from holdfast.testing.scripted import Reply
 from tests.client.api import BASE, User
@@ -304,3 +307,285 @@ def test_the_short_way_answers_when_and_as_the_long_way_would_from_the_cache(
 
 def told(event: Any) -> Any:
     return replace(event, call=None)
+
+
+# What takes a request, and what does not
+
+
+@pytest.mark.anyio
+async def test_a_fresh_answer_is_given_before_there_is_a_request_or_a_url(
+    family: FamilyModules, built: list[str]
+) -> None:
+    world = world_of(family)
+    async with world.shop as shop:
+        await shop.users.get(1)
+        await shop.users.get(1)
+        asked = shop.users.get(1)
+        world.told.clear()
+        built.clear()
+        assert await asked == User(1, "Ada")
+        assert await asked.map(str).or_else(None, on=Closed) == str(User(1, "Ada"))
+        assert (await asked.outcome()).ok
+        assert built == []
+        assert [type(event).__name__ for event in world.told] == ["CallStarted", "CacheAnswered", "CallEnded"] * 3
+        assert len({event.call for event in world.told}) == 3
+        assert {event.url for event in world.told if hasattr(event, "url")} == {f"{BASE}/users/1"}
+        assert world.cache()["hits"] == 4
+        assert (await asked.reply()).source == "cache"
+        assert world.transport.pipeline.snapshot()["cache"]["misses"] == 1
+
+
+@pytest.mark.anyio
+async def test_each_caller_gets_a_value_that_is_its_own_to_change(family: FamilyModules) -> None:
+    async with world_of(family).shop as shop:
+        call = shop.GET("/users/1", dict[str, Any])
+        await call
+        mine = await call
+        mine["name"] = "somebody else"
+        assert (await call)["name"] == "Ada"
+
+
+async def _passing(request: Any, call_next: Any) -> Any:
+    return await call_next(request)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "base_url", [BASE, "http://API.test:80/v1/", "http://b\xfccher.test", "http://[::1]:8080/a%20b"]
+)
+async def test_a_short_way_writes_addresses_as_the_library_does(
+    family: FamilyModules, built: list[str], base_url: str
+) -> None:
+    short, long = world_of(family, base_url=base_url), world_of(family, base_url=base_url, always_asked=True)
+    for world in (short, long):
+        async with world.shop as shop:
+            for _ in range(3):
+                built.clear()
+                await shop.GET("", dict[str, Any], query={"q": "a b/\xe9?&'", "ids": [1, 2]})
+                needed = [*built]
+                await shop.users.get("a b\xe9'%/(~)")
+            assert (needed == []) == (world is short)
+            assert (await shop.users.get("a b\xe9'%/(~)").reply()).source == "cache"
+    assert short.cache() == long.cache()
+    assert [told(event) for event in short.told] == [told(event) for event in long.told]
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@given(
+    values=st.tuples(*[st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)] * 2),
+    query=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5),
+        st.one_of(st.text(max_size=8), st.booleans(), st.lists(st.text(max_size=4), max_size=2)),
+        max_size=3,
+    ),
+    lists=st.sampled_from(["repeat", "comma", "brackets"]),
+)
+@settings(max_examples=100)
+def test_the_library_sends_what_a_call_makes_of_its_values_as_it_is(
+    name: str, values: tuple[str, str], query: dict[str, Any], lists: Any
+) -> None:
+    shop = Shop("http://api.test/v1", lists=lists)
+    try:
+        call = shop.GET("/a.~!$&'()*+,;=:@%2F/{x}/x-{y}", bytes, query=query, x=values[0], y=values[1])
+    except InvalidInput:
+        return
+    assert str(modules_of(name).http.URL(call.url)) == call.url
+
+
+LONG: dict[str, tuple[dict[str, Any], Callable[[Call[User]], Call[Any]]]] = {
+    "an interceptor of the service": ({"around_call": _passing}, lambda call: call),
+    "an interceptor of the call": ({}, lambda call: call.using(around_call=[_passing])),
+    "auth of the library's kind": ({}, lambda call: call.using(auth=("ann", "secret"))),
+    "cache=refresh": ({}, lambda call: call.using(cache="refresh")),
+    "cache=bypass": ({}, lambda call: call.using(cache="bypass")),
+    "a link": ({}, lambda call: call.following(f"{BASE}/users/1")),
+    "another user": ({}, lambda call: call.using(identity="bob")),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("why", LONG)
+async def test_what_needs_a_request_gets_one(family: FamilyModules, built: list[str], why: str) -> None:
+    given, asked = LONG[why]
+    async with world_of(family).shop as shop:
+        if "around_call" in given:
+            shop.around_call(given["around_call"])
+        for _ in range(2):
+            await shop.users.get(1)
+        built.clear()
+        assert await asked(shop.users.get(1)) == User(1, "Ada")
+        assert built != []
+
+
+@pytest.mark.anyio
+async def test_a_response_a_stream_and_a_failure_need_a_request(family: FamilyModules, built: list[str]) -> None:
+    world = world_of(family, Reply(404, headers=MINUTE, body=b"{}"))
+    async with world.shop as shop:
+        for _ in range(3):
+            built.clear()
+            assert await shop.users.get(1).or_else(None, on=NotFound) is None
+            assert built != []
+        assert world.cache()["hits"] == 2
+    async with world_of(family).shop as shop:
+        for _ in range(3):
+            built.clear()
+            assert (await shop.GET("/users/1", family.http.Response)).json() == {"id": 1, "name": "Ada"}
+            async with shop.users.get(1).stream() as response:
+                assert b"".join([chunk async for chunk in response.aiter_bytes()]) == ADA.body
+            assert built.count("Request") >= 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", ["lent client", "pipelines by origin", "a store that waits"])
+async def test_what_is_between_a_call_and_the_cache_is_not_passed_by(
+    family: FamilyModules, built: list[str], how: str, tmp_path: Any
+) -> None:
+    clock, far_side = VirtualClock(jump=True), None
+    store = SQLiteStore(tmp_path / "cache.db") if how == "a store that waits" else None
+    pipeline: Any = Pipeline(clock=clock, cache=Cache(store=store))
+    if how == "pipelines by origin":
+        pipeline = Pipeline.by_origin({BASE: pipeline})
+    far_side = ScriptedTransport(family.holdfast.FAMILY, lambda *_: ADA, clock=clock)
+    transport = family.holdfast.ResilientTransport(pipeline, inner=far_side)
+    client = family.http.AsyncClient(transport=transport, headers={"X-Mine": "1"})
+    async with client:
+        shop = Shop(BASE, client=client) if how == "lent client" else Shop(BASE, transport=transport)
+        for _ in range(3):
+            built.clear()
+            assert await shop.users.get(1) == User(1, "Ada")
+            assert built != []
+        assert (await shop.users.get(1).reply()).source == "cache"
+    if store is not None:
+        await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_the_first_tier_answers_without_a_request(family: FamilyModules, built: list[str]) -> None:
+    second = MemoryStore()
+    world = world_of(family, pipeline={"cache": Cache(key=b"k" * 32, store=Tiered(MemoryStore(), second))})
+    async with world.shop as shop:
+        for _ in range(3):
+            built.clear()
+            await shop.users.get(1)
+        assert built == []
+
+
+@pytest.mark.anyio
+async def test_another_tenant_of_a_service_has_answers_of_its_own(family: FamilyModules, built: list[str]) -> None:
+    def name(number: int, request: Any) -> Reply:
+        return replace(ADA, body=b'{"id": %d, "name": "%b"}' % (number, request.headers["authorization"].encode()))
+
+    async with world_of(family, name, auth=bearer("ann")).shop as shop:
+        other = shop.using(auth=bearer("bob"))
+        first = [await shop.users.get(1), await other.users.get(1)]
+        assert [user.name for user in first] == ["Bearer ann", "Bearer bob"]
+        await shop.users.get(1)
+        built.clear()
+        assert [await shop.users.get(1), await other.users.get(1)] == first
+        assert built == []
+
+
+def bearer(name: str) -> Bearer:
+    return Bearer(name, origins=BASE, allow_http=True, identity=name)
+
+
+@pytest.mark.anyio
+async def test_a_language_of_the_call_goes_before_that_of_the_service(family: FamilyModules) -> None:
+    def greet(number: int, request: Any) -> Reply:
+        return Reply(
+            200, headers={**MINUTE, "Vary": "Accept-Language"}, body=request.headers["accept-language"].encode()
+        )
+
+    async with world_of(family, greet, default_headers={"Accept-Language": "fr"}).shop as shop:
+        call = shop.GET("/hello", bytes)
+        asked = [
+            call,
+            call.using(headers={"accept-language": "de"}),
+            call,
+            call.using(headers={"ACCEPT-LANGUAGE": "DE"}),
+        ]
+        assert [await each for each in asked] == [b"fr", b"de", b"fr", b"de"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("who", ["service", "transport"])
+async def test_what_is_closed_gives_nothing_that_is_stored(family: FamilyModules, who: str) -> None:
+    world = world_of(family)
+    for _ in range(3):
+        await world.shop.users.get(1)
+    await (world.shop if who == "service" else world.transport).aclose()
+    with pytest.raises(Closed):
+        await world.shop.users.get(1)
+
+
+@pytest.mark.anyio
+async def test_what_goes_offline_or_out_of_time_is_told_so_and_comes_back(family: FamilyModules) -> None:
+    world = world_of(family)
+    async with world.shop as shop:
+        for _ in range(2):
+            await shop.users.get(1)
+        world.pipeline.offline(probe_every=None)
+        reply = await shop.users.get(1).reply()
+        assert (reply.history.cache, reply.history.reason) == ("offline", "offline")
+        world.pipeline.online()
+        assert (await shop.users.get(1).reply()).history.cache == "hit"
+        with holdfast.deadline(1.0, clock=world.clock):
+            assert await shop.users.get(1) == User(1, "Ada")
+            await world.clock.advance(1.0)
+            with pytest.raises(DeadlineExceeded):
+                await shop.users.get(1)
+        world.pipeline.reconfigure(deadline=5.0)
+        assert await shop.users.get(1) == User(1, "Ada")
+
+
+def test_a_fresh_answer_belongs_to_the_loop_of_its_service(family: FamilyModules) -> None:
+    shop = world_of(family).shop
+
+    async def ask() -> None:
+        await shop.users.get(1)
+        await shop.users.get(1)
+
+    asyncio.run(ask())
+    with pytest.raises(WrongLoop):
+        asyncio.run(ask())
+
+
+def test_a_fresh_answer_starts_no_task_waits_for_nothing_and_leaves_no_cycle(family: FamilyModules) -> None:
+    shop = world_of(family, pipeline={"listeners": ()}).shop
+
+    async def step_through() -> list[str]:
+        for _ in range(3):
+            await shop.users.get(1)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            running = shop.users.get(1).value()
+            with pytest.raises(StopIteration) as done:
+                running.send(None)
+            assert done.value.value == User(1, "Ada")
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            del done, running
+            await shop.users.get(1)
+            gc.collect()
+            return [f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.garbage]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    assert [name for name in asyncio.run(step_through()) if name.startswith("holdfast")] == []
+
+
+@pytest.mark.anyio
+async def test_an_answer_of_another_shape_tells_where_it_came_from(family: FamilyModules) -> None:
+    async with world_of(family, replace(ADA, body=b"[]")).shop as shop:
+        errors = []
+        for _ in range(2):
+            with pytest.raises(DecodeError) as caught:
+                await shop.users.get(1)
+            errors.append(caught.value)
+        assert [str(error) for error in errors] == [str(errors[0])] * 2
+        assert isinstance(errors[1], family.http.DecodingError)
+        assert holdfast.history(errors[1]).cache == "hit"
+        assert str(errors[1].request.url) == f"{BASE}/users/1"

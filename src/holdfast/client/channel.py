@@ -14,7 +14,6 @@ from holdfast._wire import AROUND_ATTEMPT, Site
 from holdfast.by_origin import origin_of
 from holdfast.call import OPTIONS, Options, read_options
 from holdfast.client.decode import Decoder, UnknownFields, decoder_for
-from holdfast.client.failures import StatusErrors, status_error
 from holdfast.client.interceptors import Interceptor, Interceptors, around
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import Plan, changed
@@ -31,6 +30,7 @@ from holdfast.errors import (
 if TYPE_CHECKING:
     from holdfast._wire import AuthLike, Credential, FoundLike, Handler, ReceivedLike
     from holdfast.client.backend import Backend
+    from holdfast.client.failures import StatusErrors
     from holdfast.client.inputs import Validate
     from holdfast.clock import Clock
     from holdfast.core.address import Address
@@ -45,8 +45,9 @@ Auth: TypeAlias = Union["AuthLike", "Credential", tuple[str, str]]
 Fields: TypeAlias = dict[str, tuple[bytes, bytes]]
 """Header fields by lower-case name."""
 
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
-_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 5.5
+# Patterns are compiled when the first field is given: most calls have none of their own.
+_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2
+_VALUE: Final = r"[^\x00-\x08\x0a-\x1f\x7f]*"  # RFC 9110 5.5
 _REDIRECTS: Final = 10
 _ERROR_BODY: Final = 64 * 1024
 """Bytes of a failed answer's body that are read, as they are on the wire; the error keeps fewer."""
@@ -272,6 +273,8 @@ class Channel:
 
     async def status_error(self, response: ReceivedLike, plan: Plan) -> Exception:
         """What to raise for an answer that means failure; of its body only the beginning is read."""
+        from holdfast.client.failures import status_error
+
         family, body = self.backend.family, b""
         if not response.is_closed:
             family.rebody(response, (), rest=_Beginning(cast("Any", response).stream, _ERROR_BODY))
@@ -499,9 +502,9 @@ def headers_of(headers: Mapping[str, str]) -> Fields:
     """Header fields by name. Raises `InvalidInput`, which names the field, for what would not be one field."""
     fields: Fields = {}
     for name, value in headers.items():
-        if _NAME.fullmatch(name) is None:
+        if re.fullmatch(_NAME, name) is None:
             raise InvalidInput(f"{name!r} is no name of a header field", argument="headers")
-        if not isinstance(cast("object", value), str) or _VALUE.fullmatch(value) is None:
+        if not isinstance(cast("object", value), str) or re.fullmatch(_VALUE, value) is None:
             raise InvalidInput(f"the value of the header field {name} is no line of text", argument=name)
         try:
             fields[name.lower()] = (name.encode(), value.encode("latin-1"))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 from holdfast.call import OPTIONS, read_options
 from holdfast.client.backend import Backend, FamilyName
 from holdfast.client.channel import Auth, Channel, checked_compress, headers_of
-from holdfast.client.failures import StatusErrors, check_status_errors
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.plan import NOTHING
 from holdfast.client.resource import Resource
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.client.batches import Again
     from holdfast.client.call import Call
     from holdfast.client.decode import UnknownFields
+    from holdfast.client.failures import StatusErrors
     from holdfast.client.gather import OnError
     from holdfast.client.inputs import Validate
     from holdfast.client.interceptors import Interceptors
@@ -121,7 +121,10 @@ class Service(Verbs):
             base_url = f"{base_url.rstrip('/')}{template_of('/{api_version}').fill({'api_version': api_version})}"
         options = NOTHING if deadline is None else {"deadline": deadline}
         read_options({OPTIONS: options})
-        check_status_errors(status_errors or {})
+        if status_errors:
+            from holdfast.client.failures import check_status_errors
+
+            check_status_errors(status_errors)
         self._owner = True
         self._channel = Channel(
             Backend(family, pipeline, transport, client),

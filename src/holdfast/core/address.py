@@ -16,7 +16,7 @@ from holdfast.errors import ForeignOrigin, InvalidInput
 __all__ = ["Address", "absolute", "address_of", "is_absolute", "origin_text"]
 
 # No user information (the library would make a credential of it), no backslash (a slash to some readers).
-_URL: Final = re.compile(
+_URL: Final = (
     r"(?P<scheme>[A-Za-z]+)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x20\x7f/?#@:\\\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[^?#\s\x00-\x20\x7f\\]*)?(?P<query>\?[^#\s\x00-\x20\x7f\\]*)?(?P<fragment>#.*)?"
 )
@@ -70,7 +70,7 @@ def is_absolute(reference: str) -> bool:
 
 def origin_text(url: str) -> str:
     """``https://host``, lower case, with the port only where it is not the scheme's own."""
-    found = _URL.fullmatch(url)
+    found = re.fullmatch(_URL, url)
     if found is None or found["scheme"].lower() not in _PORTS:
         raise InvalidInput("this is no absolute http or https URL, or one that could be read in two ways")
     scheme, host = found["scheme"].lower(), found["host"].lower()

@@ -17,7 +17,6 @@ __all__ = ["Template", "template_of"]
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TEXT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")  # RFC 3986 3.3
-_DOTS: Final = re.compile(r"(?:\.|%2[Ee]){1,2}")
 
 
 class Template:
@@ -42,7 +41,7 @@ class Template:
             raise InvalidInput(f"{text!r} has a placeholder twice")
         if not all(_TEXT.fullmatch(part) for part in (first, *rest[1::2])):
             raise InvalidInput(f"{text!r} is no path: {{name}} and encoded text is all that stands in one")
-        if any(_DOTS.fullmatch(segment) for segment in text.split("/")):
+        if any(segment in (".", "..") for segment in text.lower().replace("%2e", ".").split("/")):
             raise InvalidInput(f"{text!r} has a dot segment")
 
     def fill(self, values: Mapping[str, object]) -> str:
