@@ -197,14 +197,18 @@ class OAuthClient:
                 interval = device_wait(None, interval) or interval
 
     async def revoke(self, token: Token) -> None:
-        """Have the server forget a token (RFC 7009): its refresh token, with which all of it goes, then itself."""
+        """Have the server forget a token (RFC 7009): its refresh token, with which all of it goes, then itself.
+
+        Some servers revoke no access token that is a JWT: that is an error only where there was no refresh token.
+        """
         url = (await self.metadata()).endpoint("revocation_endpoint")
-        given = {"refresh_token": token.refresh_token, "access_token": token.access_token}
-        for hint, secret in given.items():
-            if secret is not None:
-                answer = await self._post(url, {"token": secret, "token_type_hint": hint}, again=True)
-                if not 200 <= answer.status < 300:
-                    _outcome(answer, dict[str, Any], [secret])
+        if token.refresh_token is not None:
+            await self._revoke(url, token.refresh_token, "refresh_token")
+        try:
+            await self._revoke(url, token.access_token, "access_token")
+        except TokenError as error:
+            if token.refresh_token is None or error.error != "unsupported_token_type":
+                raise
 
     async def introspect(self, token: Token | Secret) -> dict[str, Any]:
         """What the server says of a token (RFC 7662): ``active``, and where that is true, ``scope``, ``exp``, ..."""
@@ -253,6 +257,11 @@ class OAuthClient:
             status_code=answer.status,
             retry_after=answer.retry_after,
         )
+
+    async def _revoke(self, url: str, secret: Secret, kind: str) -> None:
+        answer = await self._post(url, {"token": secret, "token_type_hint": kind}, again=True)
+        if not 200 <= answer.status < 300:
+            _outcome(answer, dict[str, Any], [secret])
 
     async def _ask(self, url: str, form: Form, read: Callable[[dict[str, Any]], T], *, again: bool) -> T:
         answer = await self._post(url, form, again=again)
