@@ -167,7 +167,7 @@ async def test_a_dead_refresh_token_is_asked_with_once_and_a_login_goes_on(famil
     server = AuthorizationServer()
     clock = VirtualClock(jump=True)
     async with client_of(family, server, clock=clock) as client:
-        auth = OAuth2(client, RefreshToken("dead"), store=MemorySecrets())
+        auth = OAuth2(client, RefreshToken("dead"), store=MemorySecrets(), name="ada")
         for _ in range(5):
             with pytest.raises(LoginRequired) as caught:
                 await access(auth)
@@ -221,7 +221,7 @@ async def test_a_token_that_could_not_be_saved_is_not_lost(family: FamilyModules
 
     server, store, clock = AuthorizationServer(), Full(), VirtualClock(jump=True)
     async with client_of(family, server, clock=clock) as client:
-        auth = OAuth2(client, RefreshToken("r0"), store=store)
+        auth = OAuth2(client, RefreshToken("r0"), store=store, name="ada")
         with pytest.raises(TokenUnavailable, match="OSError"):
             await access(auth)
         store.full = False

@@ -50,7 +50,8 @@ def signers() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def oidc_provider(node_modules: str, signers: dict[str, Any]) -> Iterator[str]:
     """The issuer of a running oidc-provider."""
-    turn: dict[str, Any] = {"RS": RSAAlgorithm.to_jwk, "PS": RSAAlgorithm.to_jwk, "ES": ECAlgorithm.to_jwk, "Ed": OKPAlgorithm.to_jwk}
+    rsa_key, curve, edwards = RSAAlgorithm.to_jwk, ECAlgorithm.to_jwk, OKPAlgorithm.to_jwk
+    turn: dict[str, Any] = {"RS": rsa_key, "PS": rsa_key, "ES": curve, "Ed": edwards}
     keys = [
         {**json.loads(turn[name[:2]](key.public_key())), "kid": name, "alg": name, "use": "sig"}
         for name, key in signers.items()

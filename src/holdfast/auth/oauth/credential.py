@@ -14,6 +14,7 @@ from holdfast.auth.token_source import TokenStore, TokenUnavailable
 from holdfast.core.oauth.answers import TokenError
 from holdfast.core.secret import Secret
 from holdfast.core.tokens import Token
+from holdfast.errors import InvalidInput
 
 __all__ = ["LoginRequired", "OAuth2"]
 
@@ -30,7 +31,7 @@ class OAuth2(TokenBound):
     cancelled: with rotation, its answer holds the only token that is still good.
 
     ``store``, ``name``: where the tokens are kept, for this process when it starts again and for others that run;
-    each person's login needs a name of its own. `keep` hands in the token of a login, `logout` gives it back.
+    each person's login has a name of its own. `keep` hands in the token of a login, `logout` gives it back.
 
     ``origins``, ``allow_http``, ``identity`` as for every `OriginBound`. It is closed with ``client``.
     """
@@ -50,8 +51,9 @@ class OAuth2(TokenBound):
         self._grant = grant
         self._spent: tuple[Secret, ...] = ()  # refresh tokens that the server does not take any more
         self._name = name
-        stored_as = f"{client.issuer} {client.client_id}" if name is None else name
-        source = client.source(self._fetch, store=store, name=stored_as)
+        if store is not None and name is None:
+            raise InvalidInput("tokens are stored under a name: give one to each person's login", argument="name")
+        source = client.source(self._fetch, store=store, name=name or "")
         super().__init__(source, origins=origins, allow_http=allow_http, identity=identity)
 
     async def keep(self, token: Token) -> None:
