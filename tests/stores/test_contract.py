@@ -14,7 +14,7 @@ import pytest
 
 from holdfast.core.caching.entry import Blob, Entry
 from holdfast.core.caching.key import primary_key
-from holdfast.stores.base import KeepsSecret, Listing, Store, StoreError, Streaming, SyncLookup
+from holdfast.stores.base import KeepsSecret, Listing, Store, StoreError, Streaming, SyncLookup, SyncPut
 from holdfast.stores.encrypted import Encrypted
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SQLiteStore
@@ -289,6 +289,17 @@ async def test_a_synchronous_lookup_answers_like_get_or_leaves_it_to_it(store: S
     await store.purge(URL)
     assert store.lookup(put.key) in ((), None)
     assert store.lookup("nonsense") in ((), None)
+
+
+async def test_what_is_put_at_once_is_there_as_if_it_had_been_put(store: Store) -> None:
+    if not isinstance(store, SyncPut):
+        pytest.skip("an optional capability")
+    await store.put(entry(language="fr"))
+    for put in (entry(language="de"), entry(language="fr", body=b"newer"), entry(language="en")):
+        store.put_now(put)
+        assert (await store.get(put.key))[0] == put
+    store.put_now(entry(language="de", body=bytes(MAX_BYTES)))  # too large, so the one that it was to replace goes
+    assert [kept.body for kept in await store.get(put.key)] == [put.body, b"newer"]
 
 
 async def test_what_is_there_can_be_listed(store: Store) -> None:

@@ -16,7 +16,7 @@ from holdfast.clock import Clock
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import is_passing, split_key
 from holdfast.core.caching.reach import EVERYTHING, Reach
-from holdfast.stores.base import KeepsSecret, Store, Streaming, SyncLookup
+from holdfast.stores.base import KeepsSecret, Store, Streaming, SyncLookup, SyncPut
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
@@ -48,8 +48,9 @@ class Shelf:
 
     ``timeout`` is in seconds, for each operation; after three faults in a row the store is left alone for five
     seconds. One that is slow when it is first used is opening: that is no fault, and no call waits longer for it. A
-    store that offers `SyncLookup` is read through ``lookup`` first, without a limit and without an await. Long bodies
-    go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the store is ``streaming``.
+    store that offers `SyncLookup` is read through ``lookup`` first, without a limit and without an await, and one that
+    offers `SyncPut` is written to so. Long bodies go in by `cache_blob.Spool` and out by `cache_blob.Reading`, if the
+    store is ``streaming``.
     """
 
     def __init__(self, store: Store, *, clock: Clock, timeout: float, emitter: Emitter | None = None) -> None:
@@ -75,6 +76,9 @@ class Shelf:
         """Purges that failed."""
         self.lookup: Callable[[str], tuple[Entry, ...] | None] | None = (
             store.lookup if isinstance(store, SyncLookup) else None
+        )
+        self._put_now: Callable[[Entry], None] | None = (
+            store.put_now if isinstance(store, SyncPut) and _means(store, "put_now", "put") else None
         )
         self.streaming: Streaming | None = store if isinstance(store, Streaming) else None
         self.keeps_secret: KeepsSecret | None = store if isinstance(store, KeepsSecret) else None
@@ -108,6 +112,18 @@ class Shelf:
 
     async def put(self, entry: Entry, mark: int) -> bool:
         """Store an answer whose fetch began at ``mark``; False if it was not stored."""
+        if (
+            self._put_now is not None
+            and self.mark == mark  # nothing was purged since
+            and not (self.owed or self._faults or self.orphans or is_passing(entry.key))
+        ):
+            try:
+                self._put_now(entry)
+            except Exception as error:  # as in `run`
+                self.fault(f"{type(error).__name__}: {error}", type(error).__name__)
+                return False
+            self._opened = True
+            return True
         return await self.commit(lambda: _done(self._store.put(entry)), entry, mark) is not None
 
     async def commit(
@@ -289,6 +305,14 @@ class Shelf:
                     StoreDegraded(**self._emitter.at(""), store=type(self._store).__name__, problem=kind)
                 )
             _logger.warning("the cache goes on without its store for %s s at a time: %s", _REST, problem)
+
+
+def _means(store: Store, name: str, other: str) -> bool:
+    """Whether a store's ``name`` is of the same making as its ``other``, not of a class it was derived from."""
+    for kind in type(store).__mro__:
+        if name in vars(kind) or other in vars(kind):
+            return name in vars(kind)
+    return True  # both are the instance's own
 
 
 async def _done(work: Awaitable[None]) -> bool:

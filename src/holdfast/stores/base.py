@@ -107,6 +107,18 @@ class SyncLookup(Protocol):
 
 
 @runtime_checkable
+class SyncPut(Protocol):
+    """What a store in memory can do besides: store at once, without a task switch.
+
+    A subclass that has a ``put`` of its own and no ``put_now`` is asked for that.
+    """
+
+    def put_now(self, entry: Entry) -> None:
+        """As `Store.put`, but is done when it returns, and never raises."""
+        ...
+
+
+@runtime_checkable
 class Measured(Protocol):
     """What a store can do besides: tell how full it is, at once and without I/O."""
 

@@ -74,18 +74,24 @@ class MemoryStore:
         """All variants stored for ``key``, the one put last first."""
         return self.lookup(key)
 
-    async def put(self, entry: Entry) -> None:
-        """Store an entry, and forget those used longest ago until it fits."""
-        before = self._remove(entry.key)
-        same = (entry.vary, entry.variant)
-        variants = [entry, *(other for other in before if (other.vary, other.variant) != same)]
-        if _size((entry,)) > self.max_bytes:
+    def put_now(self, entry: Entry) -> None:
+        """As `put`, at once; see `holdfast.stores.base.SyncPut`."""
+        size, variants = _size((entry,)), [entry]
+        if before := self._remove(entry.key):
+            same = (entry.vary, entry.variant)
+            variants += [other for other in before if (other.vary, other.variant) != same]
+        if size > self.max_bytes:
             del variants[0]
-        del variants[self.max_variants :]
-        while (size := _size(variants)) > self.max_bytes:
-            variants.pop()
+        if len(variants) != 1 or size > self.max_bytes:  # else its size is known
+            del variants[self.max_variants :]
+            while (size := _size(variants)) > self.max_bytes:
+                variants.pop()
         if variants:
             self._add(entry.key, variants, size)
+
+    async def put(self, entry: Entry) -> None:
+        """Store an entry, and forget those used longest ago until it fits."""
+        self.put_now(entry)
 
     async def delete(self, key: str) -> None:
         """Remove all variants of ``key``."""

@@ -101,7 +101,7 @@ def is_nobodys(partition: str) -> bool:
 
 def is_passing(key: str) -> bool:
     """Whether nothing is to be stored under a key, because it will be another one soon."""
-    return split_key(key)[1].lstrip(_NOBODYS).startswith(_PASSING)
+    return key.partition(" ")[2].lstrip(_NOBODYS).startswith(_PASSING)
 
 
 def primary_key(method: str, url: str, partition: str = NOBODY) -> str:
