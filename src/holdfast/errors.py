@@ -456,6 +456,10 @@ class StatusError(HoldfastError):
         self.retry_at = retry_at
         self.attempts = attempts
 
+    def header(self, name: str) -> str | None:
+        """The first field of this name, in whatever case; None if there is none."""
+        return next((value for field, value in self.headers if field.lower() == name.lower()), None)
+
 
 class BadRequest(StatusError):
     """400: the server does not understand the request."""

@@ -124,6 +124,7 @@ def test_an_error_tells_what_the_answer_said(family: FamilyModules) -> None:
         extensions={"balance": 30},
     )
     assert [value for name, value in error.headers if name.lower() == "set-cookie"] == ["a=1", "b=2"]
+    assert (error.header("SET-cookie"), error.header("absent")) == ("a=1", None)
     assert (error.retry_after, error.retry_at) == (120.0, WALL + 120.0)
     assert (error.request_id, error.operation, error.attempts) == ("req-1", "Users.get", 1)
     assert error.body == body

@@ -1,0 +1,1 @@
+"""GitHub's REST API, as far as reading an organisation goes: typed, paced by its quota, cheap by its ETags."""
