@@ -24,6 +24,7 @@ from holdfast.core.tokens import Token
 
 if TYPE_CHECKING:
     from holdfast.auth.key_pool import KeyPool
+    from holdfast.auth.login import LoginFailed, LoginToken
     from holdfast.auth.stores.environment import EnvironmentSecrets
     from holdfast.auth.stores.file import EncryptedFile
     from holdfast.auth.stores.keyring import KeyringSecrets
@@ -47,7 +48,9 @@ __all__ = [
     "JWTBearer",
     "KeyPool",
     "KeyringSecrets",
+    "LoginFailed",
     "LoginRequired",
+    "LoginToken",
     "MemorySecrets",
     "MissingSecret",
     "OAuth2",
@@ -72,6 +75,8 @@ __all__ = [
 # Most programs use one of them, or none: they are loaded when they are first used (PEP 562).
 _HOME = {
     "KeyPool": "key_pool",
+    "LoginFailed": "login",
+    "LoginToken": "login",
     "EncryptedFile": "stores.file",
     "EnvironmentSecrets": "stores.environment",
     "KeyringSecrets": "stores.keyring",

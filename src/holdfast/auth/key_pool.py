@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
@@ -119,7 +118,9 @@ class KeyPool(OriginBound):
             around: Callable[[Any, Send], Awaitable[Any]] | None = request.extensions.get(AROUND_ATTEMPT)
 
             async def exchange(request: Any, send: Send) -> Any:
-                inner = send if around is None else partial(around, send=send)
+                async def inner(own: Any) -> Any:
+                    return await (send(own) if around is None else around(own, send))
+
                 return await self.exchange(request, inner, None)
 
             request.extensions[AROUND_ATTEMPT] = exchange
