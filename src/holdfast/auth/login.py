@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import anyio
@@ -168,7 +168,7 @@ class LoginToken(TokenBound):
         if self._cookie is not None:
             raise NotThere("a cookie is in a response: have login return that")
         return json_token(
-            dict(document) if isinstance(document, Mapping) else document,
+            document,
             token=self._token,
             refresh_token=self._refresh_token,
             expires=self._expires,

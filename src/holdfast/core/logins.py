@@ -5,8 +5,8 @@ Pure, and never a word of the answer in a message: it is all secrets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
 from holdfast.core.caching.dates import parse_date
 from holdfast.core.hints import seconds_until
@@ -32,15 +32,17 @@ def check_pointer(pointer: str, argument: str) -> None:
 
 def pointed(document: Any, pointer: str) -> Any:
     """What stands at a JSON Pointer; None if nothing does."""
+    found = document
     for part in pointer.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")  # in this order: RFC 6901 4
-        if isinstance(document, dict):
-            document = document.get(name)
-        elif isinstance(document, list) and name.isascii() and name.isdigit() and int(name) < len(document):
-            document = document[int(name)]
+        if isinstance(found, Mapping):
+            found = cast("Mapping[str, Any]", found).get(name)
+        elif isinstance(found, list) and name.isascii() and name.isdigit():
+            items = cast("list[Any]", found)
+            found = items[int(name)] if int(name) < len(items) else None
         else:
             return None
-    return document
+    return found
 
 
 def json_token(
