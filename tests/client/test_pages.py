@@ -16,7 +16,7 @@ import anyio.lowlevel
 import pytest
 
 import holdfast
-from holdfast import RateLimit, RateLimited
+from holdfast import Fallback, RateLimit, RateLimited
 from holdfast.client import Pages, Progress, by_cursor, by_link, by_offset, by_page, by_url, resume_token
 from holdfast.client.pages import Changes
 from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, NotFound, PageLoop, ServerFault, TooManyPages
@@ -394,6 +394,25 @@ async def test_a_token_fits_its_own_listing_alone(family: FamilyModules) -> None
         for other in others:
             with pytest.raises(InvalidInput):
                 _ = other.resume(page.token)
+
+
+async def test_a_value_that_stands_in_for_a_page_ends_no_listing(family: FamilyModules) -> None:
+    """A whole listing it may stand in for."""
+    down: set[int] = set()
+
+    def some(number: int, request: Any) -> Reply:
+        return Reply(503) if number_of(request) in down else linked(number, request)
+
+    settings = {"retry": None, "fallback": Fallback(values={"/things": [7]})}
+    async with stage(family, some, pipeline=settings) as s:
+        down.add(3)
+        found: list[int] = []
+        with pytest.raises(ServerFault):
+            await read_into(found, aiter(listing(s, by_link())))
+        assert found == [1, 2]
+        down.add(1)
+        assert await listing(s, by_link()).collect(limit=9) == [7]
+        assert await listing(s, by_cursor("next")).collect(limit=9) == [7]
 
 
 async def test_progress_is_told_after_each_page(family: FamilyModules) -> None:

@@ -12,6 +12,7 @@ import anyio
 
 from holdfast import _deadline
 from holdfast.background import Background
+from holdfast.call import OPTIONS
 from holdfast.client.payload import UNSET, Unset
 from holdfast.client.shapes import kind_of_json
 from holdfast.core.document import Malformed, json_text, read_json
@@ -291,10 +292,11 @@ class PageReader(Generic[T_co]):
         listing, rule = self._listing, self._listing.rule
         told = Told(reply.url or listing.call.url, len(reply.value), reply.headers.get, _Document(reply))
         try:
-            after = rule.after(place, told)
-            known = rule.ahead(place, told) if listing.parallel > 1 and not self._pages else None
+            after = None if _stands_in(reply) else rule.after(place, told)
+            known = rule.ahead(place, told) if after and listing.parallel > 1 and not self._pages else None
             if listing.on_progress is not None:
-                listing.on_progress(Progress(self._read + told.count - self._skip, rule.total(told)))
+                total = None if _stands_in(reply) else rule.total(told)
+                listing.on_progress(Progress(self._read + told.count - self._skip, total))
         except Unreadable as wrong:
             got = kind_of_json(wrong.value)
             error = DecodeError(
@@ -440,9 +442,16 @@ class _Listing(Value):
         return self.call.using(query=place.query).url if place.query else self.call.url
 
     async def fetch(self, place: Place) -> Reply[Sequence[Any]]:
+        call = self.call
         if place.url is not None:
-            return await self.call.following(place.url).reply()
-        return await (self.call.using(query=place.query) if place.query else self.call).reply()
+            call = call.following(place.url)
+        elif place.query:
+            call = call.using(query=place.query)
+        reply = await call.reply()
+        if place != self.rule.first() and _stands_in(reply):
+            # It says nothing of a page behind it, and would end the listing without a word: let its failure be seen.
+            reply = await call.using(options={"fallback": False}).reply()
+        return reply
 
 
 class _Line:
@@ -490,6 +499,12 @@ class _Asked:
             self._reply = await self._listing.fetch(self.place)
         except Exception as error:  # raised where the page is read
             self._error = error
+
+
+def _stands_in(reply: Reply[Any]) -> bool:
+    """Whether a value of the pipeline's `Fallback` stands in for an answer."""
+    told: dict[str, Any] = reply.response.extensions.get(OPTIONS) or {}
+    return told.get("fallback") not in (None, "failover", "stale")
 
 
 class _Document:

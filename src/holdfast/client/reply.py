@@ -142,5 +142,5 @@ class Failed(Value):
         raise self.error
 
 
-Outcome: TypeAlias = "Ok[T] | Failed"
+Outcome: TypeAlias = Ok[T] | Failed
 """How a call ended: `Ok` or `Failed`, for ``match`` or by its ``ok``."""
