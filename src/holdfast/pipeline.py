@@ -301,6 +301,17 @@ class Pipeline:
         """Whether calls to ``key`` are not sent now, because all is offline or that key is; None: whether all is."""
         return self._entry.switch is not None and self._entry.switch.is_offline(key)
 
+    def probe(self, key: str, *, circuit: str | None = None) -> None:
+        """Let the next call of ``key`` find out whether it is back, if its circuit is open or it is offline.
+
+        ``circuit``: the key that its circuit counts by, where that is another. What was switched off by hand, without
+        probes, stays so.
+        """
+        if self._layers.circuits is not None:
+            self._layers.circuits.probe(key if circuit is None else circuit)
+        if self._entry.switch is not None:
+            self._entry.switch.probe(key)
+
     def bind(self, inner: Handler[Q, R], family: Family[Q, R], owner: Owner) -> Handler[Q, R]:
         """All layers around ``inner``. ``owner`` stands for the transport, whose waiting calls `dismiss` names."""
 

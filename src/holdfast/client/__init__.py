@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from holdfast._wire import Credential as Credential
     from holdfast.client.batches import outcome_of as outcome_of
     from holdfast.client.call import Call as Call
+    from holdfast.client.checks import Check as Check
+    from holdfast.client.checks import health_check as health_check
     from holdfast.client.crud import Crud as Crud
     from holdfast.client.download import Download as Download
     from holdfast.client.operations import Poll as Poll
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Call": "client.call",
+    "Check": "client.checks",
     "Credential": "_wire",
     "Crud": "client.crud",
     "Download": "client.download",
@@ -78,6 +81,7 @@ _HOME = {
     "by_state": "core.polling",
     "by_url": "core.paging",
     "outcome_of": "client.batches",
+    "health_check": "client.checks",
     "resume_token": "client.pages",
 }
 

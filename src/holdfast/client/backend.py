@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
+import anyio
+
 from holdfast._waiting import running_loop
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Closed, InvalidInput, WrongLoop
@@ -111,6 +113,23 @@ class Backend:
             if self._ours is not None:
                 await self._ours.aclose(drain)
             await self._client.aclose()
+
+    async def reconnect(self, drain: float) -> None:
+        """See `Service.reconnect`."""
+        if self._lent is not None or self._transport is not None:
+            raise InvalidInput("a transport or client that was given has its own connections", argument="reconnect")
+        old, ours = self._client, self._ours
+        if old is None or self._closed:
+            return
+        if self._loop is not None and self._loop is not running_loop():
+            raise _wrong_loop(self._loop)
+        self._client = self._ours = self._short_way = self.site = None  # the next call makes new ones
+        try:
+            await ours.aclose(drain)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ours.aclose()
+                await old.aclose()
 
     def open(self) -> ClientLike[Any, Any]:
         """Make the client, if it is not there yet; from then on `resilient` is known."""

@@ -202,7 +202,7 @@ class Channel:
     async def send(self, plan: Plan, accept: bytes | None = None) -> ReceivedLike:
         """The answer, its body unread, whatever its status; redirects within the allowed origins are followed."""
         request = self.request(plan, accept)
-        client = self.backend.enter(request)
+        self.backend.enter(request)
         if not self.backend.resilient:
             self._refuse_what_a_plain_client_ignores(plan)
         foreign = plan.url is not None and self.address.reach(plan.url)[1]
@@ -212,7 +212,8 @@ class Channel:
             settings["auth"] = None if _credential(auth) is not None else auth  # else a lent client's own
 
         async def dispatch(request: Any) -> Any:
-            return await self._follow(request, await client.send(request, **settings), settings)
+            # Of the client that there is now: interceptors may take their time, and `reconnect` none.
+            return await self._follow(request, await self.backend.client.send(request, **settings), settings)
 
         handle: Handler[Any, Any] = dispatch
         if self.around_call or plan.around_call:

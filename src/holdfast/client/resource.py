@@ -72,7 +72,7 @@ class accessor(Generic[A]):
     """
 
     def __init__(self, resource: type[A]) -> None:
-        self._resource = resource
+        self.resource = resource
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -85,6 +85,6 @@ class accessor(Generic[A]):
     def __get__(self, instance: Verbs | None, owner: type) -> Self | A:
         if instance is None:
             return self
-        made = instance._below(self._resource, Resource)  # pyright: ignore[reportPrivateUsage]
+        made = instance._below(self.resource, Resource)  # pyright: ignore[reportPrivateUsage]
         vars(instance)[self._name] = made  # found before this descriptor from now on
         return made

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.by_origin import Pipelines
     from holdfast.client.batches import Again
     from holdfast.client.call import Call
+    from holdfast.client.checks import Check
     from holdfast.client.decode import UnknownFields
     from holdfast.client.failures import StatusErrors
     from holdfast.client.gather import OnError
@@ -307,6 +308,26 @@ class Service(Verbs):
         only what the service adds is known.
         """
         return call.explain()
+
+    async def check(self, *, deadline: float = 5.0) -> Check:
+        """Whether the API is there: makes the call that is marked with `health_check`, once, past cache and fallback.
+
+        Where a circuit is open, or the key offline, this call is the probe, before one would be due: what it finds is
+        so for all calls. ``deadline`` is in seconds. What HTTP and holdfast raise is in the `Check`. Raises
+        `InvalidInput` if not exactly one method is marked.
+        """
+        from holdfast.client.checks import check, marked
+
+        return await check(self, marked(self)(), deadline)
+
+    async def reconnect(self, drain: float = 30.0) -> None:
+        """Go on over fresh connections, at once: a name leads elsewhere now, or a pool is dead.
+
+        Calls on the way end on the old ones, which are closed when the last has ended, or after ``drain`` seconds; this
+        waits for that. Cancelled, it closes them. The pipeline's state stays. Raises `InvalidInput` for a service that
+        was lent its client or given a transport.
+        """
+        await self._channel.backend.reconnect(drain)
 
     async def __aenter__(self) -> Self:
         return self

@@ -42,6 +42,7 @@ __all__ = [
     "CircuitBreaker",
     "Verdict",
     "admit",
+    "at_once",
     "cause",
     "closed",
     "disabled",
@@ -79,6 +80,11 @@ def admit(state: State, settings: CircuitBreaker, now: float) -> tuple[State, An
             return _probe(state, settings, now)
         case Ramping():
             return _climb(state, settings, now)
+
+
+def at_once(state: Open, now: float) -> Open:
+    """The same, with its probe due now: somebody asks on purpose."""
+    return replace(state, until=min(state.until, now))
 
 
 def _probe(state: HalfOpen, settings: CircuitBreaker, now: float) -> tuple[State, Answer]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from holdfast.core.fault import Fault
 from holdfast.core.settings import Settings
 
-__all__ = ["Away", "OfflineMode", "Verdict", "back", "disconnect", "gives_up", "probe", "read_attempt"]
+__all__ = ["Away", "OfflineMode", "Verdict", "at_once", "back", "disconnect", "gives_up", "probe", "read_attempt"]
 
 Verdict = bool | None
 """What a call says of the network to its server: it works, it does not, or (None) nothing."""
@@ -80,6 +80,11 @@ def probe(state: Away, now: float) -> Away | None:
     if state.probe_every is None or state.next_probe is None or now < state.next_probe:
         return None
     return replace(state, next_probe=now + state.probe_every)
+
+
+def at_once(state: Away, now: float) -> Away:
+    """The same, with its probe due now, unless there is to be none."""
+    return state if state.probe_every is None else replace(state, next_probe=now)
 
 
 def back(state: Away | None, probing: Away, *, sent: bool, ok: bool) -> Away | None:

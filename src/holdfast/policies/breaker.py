@@ -20,7 +20,7 @@ from holdfast._body import Body
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
-from holdfast.core.breaker import Verdict, admit, closed, disabled, forced_open, holds, record, renew
+from holdfast.core.breaker import Verdict, admit, at_once, closed, disabled, forced_open, holds, record, renew
 from holdfast.core.breaker_settings import CircuitBreaker, Outcome, judge_fault, judge_status
 from holdfast.core.circuit import (
     Answer,
@@ -215,6 +215,12 @@ class Circuits:
         circuit = self.find(key)
         self._by_hand(circuit, closed(self.settings, circuit.state.generation + 1))
         circuit.failure = None
+
+    def probe(self, key: str) -> None:
+        """Let the next call of ``key`` be the probe of its circuit, if that is open, before it would be due."""
+        circuit = self._busy.get(key)
+        if circuit is not None and isinstance(circuit.state, Open):
+            self._by_hand(circuit, at_once(circuit.state, self.clock.monotonic()))
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""

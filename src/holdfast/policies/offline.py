@@ -17,7 +17,7 @@ from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.caching.invalidation import SAFE_METHODS
-from holdfast.core.offline import Away, OfflineMode, back, disconnect, gives_up, probe, read_attempt
+from holdfast.core.offline import Away, OfflineMode, at_once, back, disconnect, gives_up, probe, read_attempt
 from holdfast.errors import CircuitOpen, Closed, Offline, Refused
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ class Switch:
             self._come_back(scope, None)
         if self._mode.file is not None:
             Path(self._mode.file).unlink(missing_ok=True)
+
+    def probe(self, key: str) -> None:
+        """Let the next call to a key probe, before it would be due."""
+        now = self._clock.monotonic()
+        for scope in (_ALL, key):
+            if scope in self.away:
+                self.away[scope] = at_once(self.away[scope], now)
 
     def failed(self, key: str) -> None:
         """A call to a key failed, for a reason that may be the network's."""
