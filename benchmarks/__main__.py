@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import cache, cycles, imports, limiter, pipeline, wire
+from benchmarks import cache, cycles, imports, limiter, pipeline, resources, wire
 from benchmarks.report import show
 
 
@@ -22,6 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     quick = options.quick
     sections = asyncio.run(pipeline.measure(*((5, 50) if quick else (41, 500))))
+    sections += asyncio.run(resources.measure(*((5, 20) if quick else (101, 20))))
     sections.append(asyncio.run(cycles.measure()))
     sections.append(asyncio.run(imports.measure(2 if quick else 15)))
     sections += asyncio.run(limiter.measure(*((3_000, 1) if quick else (10_000, 5))))
