@@ -198,8 +198,8 @@ async def test_what_was_revoked_is_not_active(family: FamilyModules, oidc_provid
 
 
 async def test_a_logout_ends_the_family(family: FamilyModules, oidc_provider: str, tmp_path: Path) -> None:
-    async with client_of(family, oidc_provider, "app") as client:
-        auth = OAuth2(client, RefreshToken(), store=SQLiteSecrets(tmp_path / "tokens", key=None), name="ada")
+    async with client_of(family, oidc_provider, "app") as client, SQLiteSecrets(tmp_path / "t", key=None) as store:
+        auth = OAuth2(client, RefreshToken(), store=store, name="ada")
         token = await login(client)
         await auth.keep(token)
         await auth.logout()
@@ -248,8 +248,8 @@ from holdfast.auth import OAuth2, OAuthClient, RefreshToken, SQLiteSecrets
 
 async def main(issuer, path):
     tokens = set()
-    async with OAuthClient("app", server=issuer) as client:
-        auth = OAuth2(client, RefreshToken(), store=SQLiteSecrets(path, key=None), name="ada")
+    async with OAuthClient("app", server=issuer) as client, SQLiteSecrets(path, key=None) as store:
+        auth = OAuth2(client, RefreshToken(), store=store, name="ada")
         began = time.monotonic()
         while time.monotonic() - began < 4.0:
             tokens.add((await auth.source.get()).access_token.fingerprint(b"test"))
@@ -265,8 +265,8 @@ async def test_three_processes_that_share_a_rotating_refresh_token_never_lose_th
     oidc_provider: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "tokens"
-    async with OAuthClient("app", server=oidc_provider) as client:
-        auth = OAuth2(client, RefreshToken(), store=SQLiteSecrets(path, key=None), name="ada")
+    async with OAuthClient("app", server=oidc_provider) as client, SQLiteSecrets(path, key=None) as store:
+        auth = OAuth2(client, RefreshToken(), store=store, name="ada")
         await auth.keep(await login(client, resource="https://quick.test"))  # one second each
         before = await counts(oidc_provider)
         command = [sys.executable, "-c", WORKER, oidc_provider, str(path)]
