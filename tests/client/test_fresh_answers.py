@@ -19,7 +19,15 @@ import holdfast
 from holdfast import Cache, CacheRule, MemoryStore, Pipeline, SQLiteStore, Tiered
 from holdfast.auth import Bearer
 from holdfast.client import Call, Resource, Service, accessor
-from holdfast.errors import Closed, DeadlineExceeded, DecodeError, InvalidInput, NotFound, WrongLoop
+from holdfast.errors import (
+    Closed,
+    DeadlineExceeded,
+    DecodeError,
+    DeprecatedOperation,
+    InvalidInput,
+    NotFound,
+    WrongLoop,
+)
 from holdfast.testing import ScriptedTransport, VirtualClock
 from holdfast.testing.scripted import Reply
 from tests.client.api import BASE, User
@@ -487,6 +495,30 @@ async def test_another_tenant_of_a_service_has_answers_of_its_own(family: Family
 
 def bearer(name: str) -> Bearer:
     return Bearer(name, origins=BASE, allow_http=True, identity=name)
+
+
+@pytest.mark.anyio
+async def test_who_gets_the_answer_to_another_service_hears_that_it_will_go(
+    family: FamilyModules, built: list[str]
+) -> None:
+    def answer(number: int, request: Any) -> Reply:
+        return (
+            ADA if request.url.path.endswith("/2") else replace(ADA, headers={**MINUTE, "Deprecation": "@1700000000"})
+        )
+
+    world = world_of(family, answer)
+    other = Shop(BASE, transport=world.transport)
+    for _ in range(2):
+        await other.users.get(2)
+    with pytest.warns(DeprecatedOperation):
+        await world.shop.users.get(1)
+    with pytest.warns(DeprecatedOperation):
+        await other.users.get(1)
+    built.clear()
+    await other.users.get(1)
+    assert built == []
+    assert [type(event).__name__ for event in world.told].count("OperationDeprecated") == 2
+    await world.transport.aclose()
 
 
 @pytest.mark.anyio

@@ -196,6 +196,8 @@ class Channel:
         def respond() -> ReceivedLike:
             return cast("ReceivedLike", found.response(self.request(plan, reading.accept)))
 
+        if found.deprecated and plan.operation not in self.backend.told:
+            await self._tell(respond(), plan)
         value = self._decoded(decoder, found.content, found.content_type, found.status_code, plan, respond)
         return value, respond() if responding else None
 

@@ -78,10 +78,17 @@ class Shared:
 class Found(Generic[Q, R]):
     """A stored answer for a call that has no request: its content, and a response for whoever wants one."""
 
-    __slots__ = ("_answers", "age", "call", "content", "content_type", "entry", "method")
+    __slots__ = ("_answers", "age", "call", "content", "content_type", "deprecated", "entry", "method")
 
     def __init__(
-        self, answers: Answers[Q, R], ask: Ask, entry: Entry, age: float, content: bytes, content_type: str | None
+        self,
+        answers: Answers[Q, R],
+        ask: Ask,
+        entry: Entry,
+        age: float,
+        content: bytes,
+        content_type: str | None,
+        deprecated: bool,
     ) -> None:
         self._answers = answers
         self.method = ask.method
@@ -89,6 +96,7 @@ class Found(Generic[Q, R]):
         self.age = age
         self.content = content  # decoded
         self.content_type = content_type
+        self.deprecated = deprecated
         self.call: Call | None = None  # until it was given
 
     @property
@@ -132,7 +140,7 @@ class Answers(Generic[Q, R]):
         if not _FOR_LESS.isdisjoint(ask.fields):
             return None
         content = b"" if ask.method == "HEAD" else entry.body
-        head, content_type, encoded = self._outline(entry.head)
+        head, content_type, encoded, deprecated = self._outline(entry.head)
         if limit is not None and (encoded or len(content) > limit):
             return None
         if encoded:
@@ -140,7 +148,7 @@ class Answers(Generic[Q, R]):
             if decoded is None:
                 return None
             content = decoded
-        return Found(self, ask, entry, age, content, content_type)
+        return Found(self, ask, entry, age, content, content_type, deprecated)
 
     def respond(self, found: Found[Q, R], request: Q) -> R:
         """The response that `from_memory` would make of what was found, read."""
@@ -180,13 +188,14 @@ def _heads(family: Family[Q, R]) -> Callable[[bytes, int | None, bytes], Headers
     return head
 
 
-def _outlines(family: Family[Q, R]) -> Callable[[bytes], tuple[HeadersLike, str | None, bool]]:
-    """Of a block of header fields: how it is read, its Content-Type, and whether its content is encoded."""
+def _outlines(family: Family[Q, R]) -> Callable[[bytes], tuple[HeadersLike, str | None, bool, bool]]:
+    """Of a block of header fields: how it is read, its Content-Type, whether its content is encoded, or deprecated."""
 
     @lru_cache(maxsize=_HEADS)
-    def outline(block: bytes) -> tuple[HeadersLike, str | None, bool]:
+    def outline(block: bytes) -> tuple[HeadersLike, str | None, bool, bool]:
         head = family.head(unpack(block))
-        return head, head.get("content-type"), "content-encoding" in head
+        deprecated = "deprecation" in head or "sunset" in head
+        return head, head.get("content-type"), "content-encoding" in head, deprecated
 
     return outline
 
