@@ -25,7 +25,7 @@ from holdfast import (
     Window,
 )
 from holdfast.events import Event
-from holdfast.testing import Fails, Hangs, Reply
+from holdfast.testing import Fails, Hangs, Reply, VirtualClock
 from holdfast.testing.scripted import Step
 from tests.scripting import URL, stage
 from tests.support import FamilyModules, spelled
@@ -226,6 +226,34 @@ def test_what_cannot_be_changes_nothing(changes: dict[str, Any], match: str) -> 
     with pytest.raises(ValueError, match=match):
         pipeline.reconfigure(**changes)
     assert pipeline.describe() == before
+
+
+async def test_pipelines_under_one_client_are_told_and_changed_each_for_itself(family: FamilyModules) -> None:
+    made: list[Pipeline] = []
+
+    def pipelines(clock: VirtualClock) -> Any:
+        made.extend(Pipeline(clock=clock, breaker=None, retry=Retry(wait=lambda state: 0.0)) for _ in range(2))
+        return Pipeline.by_origin({"http://api.test/a": made[0], "http://api.test/b": made[1]}, default=made[1])
+
+    async with stage(family, [Fails("ReadError")], repeat_last=True, pipeline=pipelines) as on:
+        made[0].reconfigure(retry=Retry(attempts=1))
+        told = on.pipeline.describe()
+        assert {name: each["retry"]["attempts"] for name, each in told.items()} == {
+            "http://api.test/a": 1,
+            "http://api.test/b": 3,
+        }
+        for path, sent in (("a", 1), ("b", 4), ("else", 7)):
+            with pytest.raises(family.http.ReadError):
+                await on.client.get(f"http://api.test/{path}")
+            assert len(on.script.sent) == sent
+
+
+def test_layers_of_ones_own_have_a_deadline_alone() -> None:
+    pipeline = Pipeline.of(deadline=5.0)
+    pipeline.reconfigure(deadline=3.0)
+    assert pipeline.describe()["deadline"] == 3.0
+    with pytest.raises(ValueError, match="deadline"):
+        pipeline.reconfigure(attempt_timeout=1.0)
 
 
 def test_the_policy_in_force_is_told_as_data_without_secrets() -> None:

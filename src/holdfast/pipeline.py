@@ -337,9 +337,11 @@ class Pipeline:
 
         What calls share (limits, permits, circuits) is under the new settings at once, also for those who wait. What is
         a call's own (its number of attempts, its waits, its deadline) ends as it began; ``attempt_timeout`` holds from
-        the next attempt on. Raises ValueError, and changes
-        nothing, for what cannot work together, and for what would add a layer or take one away.
+        the next attempt on. Raises ValueError, and changes nothing, for what cannot work together, and for what would
+        add a layer or take one away; of `Pipeline.of` only the deadline can be another.
         """
+        if self._in_order is not self._layers.in_order and changes.keys() - {"deadline"}:
+            raise ValueError("a pipeline of layers of one's own has no setting but its deadline")
         given: Policies = {**self._given, **changes}
         self._layers.reconfigure(checked(given))
         self._given = given
