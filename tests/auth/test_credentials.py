@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from holdfast.auth import (
+    JWT,
     APIKey,
     AWSSignature,
     Basic,
@@ -21,8 +22,13 @@ from holdfast.auth import (
     HMACSignature,
     HTTPSignature,
     InsecureOrigin,
+    OAuth2,
+    OAuthClient,
     OriginBound,
+    RefreshToken,
     Secret,
+    SigningKey,
+    Token,
     Unsignable,
 )
 from holdfast.errors import InvalidInput
@@ -37,6 +43,14 @@ HOME = "https://api.test"
 
 Make = Callable[..., OriginBound]
 
+
+def logged_in(**settings: Any) -> OAuth2:
+    """With a token at hand, so that nobody is asked for one."""
+    auth = OAuth2(OAuthClient("worker", SECRET, server="https://id.test"), RefreshToken(SECRET), **settings)
+    auth.source._adopt(Token(Secret(SECRET), refresh_token=Secret(SECRET)))
+    return auth
+
+
 KINDS: dict[str, Make] = {
     "header": lambda **settings: APIKey(SECRET, **settings),
     "own header": lambda **settings: APIKey(SECRET, header="X-Token", prefix="Token ", **settings),
@@ -45,6 +59,8 @@ KINDS: dict[str, Make] = {
     "basic": lambda **settings: Basic("ada", SECRET, **settings),
     "bearer": lambda **settings: Bearer(SECRET, **settings),
     "bearer of a function": lambda **settings: Bearer(lambda: SECRET, **settings),
+    "jwt": lambda **settings: JWT(SigningKey(SECRET, "HS256"), claims={"note": SECRET}, **settings),
+    "oauth": logged_in,
     "hmac": lambda **settings: HMACSignature("k1", SECRET, **settings),
     "http signature": lambda **settings: HTTPSignature("k1", SECRET, **settings),
     "aws": lambda **settings: AWSSignature("AKID", SECRET, region="us-east-1", service="es", **settings),

@@ -324,7 +324,7 @@ async def test_the_lane_has_a_circuit_of_its_own(family: FamilyModules) -> None:
         with pytest.raises(CircuitOpen):
             await client.token({"grant_type": "client_credentials"})
         auth = OAuth2(client, ClientCredentials())
-        auth.source._adopt(Token(Secret("t0")))
+        await auth.keep(Token(Secret("t0")))
         async with stage(family, auth=auth, base_url=HOME) as world:
             await world.shop.users.get(1)
     assert not server.requests

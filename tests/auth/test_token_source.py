@@ -223,3 +223,32 @@ async def test_no_deadline_of_a_caller_cuts_a_refresh_short() -> None:
         await source.get()
     await source.aclose()
     assert seen == [None]
+
+
+async def test_a_token_that_was_handed_in_is_not_replaced_by_a_refresh_that_began_before() -> None:
+    issuer = Issuer(VirtualClock())
+    clock = issuer.clock
+    async with source_of(issuer) as source:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(source.get)
+            await anyio.wait_all_tasks_blocked()
+            await source.keep(Token(Secret("login"), expires_at=clock.wall() + 60.0, lifetime=60.0))
+            assert (await source.get()).access_token == Secret("login")
+            await clock.advance(1.0)
+        assert (await source.get()).access_token == Secret("login")
+
+
+async def test_a_token_that_was_forgotten_does_not_come_back_with_a_refresh_that_began_before() -> None:
+    issuer = Issuer(VirtualClock(), lifetime=300.0)
+    clock = issuer.clock
+    async with source_of(issuer) as source:
+        await crowd(source, 1, clock, 1.0)
+        await clock.advance(271.0)
+        await source.get()  # begins one beside
+        await anyio.wait_all_tasks_blocked()
+        forgotten = await source.forget()
+        assert forgotten is not None
+        assert forgotten.access_token == Secret("t1")
+        await clock.advance(1.0)
+        assert await crowd(source, 3, clock, 1.0) == ["t3"] * 3
+        assert [previous for _, previous in issuer.asked] == [None, "t1", None]
