@@ -133,9 +133,12 @@ class Survey:
             async with anyio.create_task_group() as group:
                 for site, service in self._sites.items():
                     group.start_soon(ask, site, service)
-        for site in self._sites.keys() - rows.keys():
+        missing = [site for site in self._sites if site not in rows]
+        for site in missing:
             late = "had not answered when the view was closed"
             rows[site] = Row(site, Verdict.SLOW, late, self.seen.get(site.name))
+        # The next view begins with them, so that on a machine that is too slow for all each has its turn.
+        self._sites = {site: self._sites[site] for site in dict.fromkeys([*missing, *self._sites])}
         ordered = sorted(rows.values(), key=Row.trouble)
         return View(datetime.now(UTC), monotonic() - began, tuple(ordered), sources)
 
