@@ -508,6 +508,9 @@ async def test_a_call_is_explained_without_being_made(family: FamilyModules) -> 
         assert not s.shop.explain(s.shop.users.create("Ada"))["sent_again"]
         assert s.shop.explain(s.shop.users.order("Ada"))["sent_again"]
         assert s.shop.explain(s.shop.users.get(1).using(retry=None))["attempts"] == 1
+        made: Any = s.shop.pipeline
+        made.reconfigure(retry=Retry(attempts=2))
+        assert s.shop.explain(s.shop.users.get(1))["attempts"] == 2
         assert s.urls == []
 
         # and it is what happens
