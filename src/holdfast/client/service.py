@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import CodeType, GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from holdfast.client.inputs import Validate
     from holdfast.client.interceptors import Interceptors
     from holdfast.client.pages import Pages, Progress
+    from holdfast.client.profiles import AuthKind
     from holdfast.client.reply import Outcome
     from holdfast.core.paging import PagingRule
     from holdfast.core.scalar import Scalar
@@ -141,6 +143,34 @@ class Service(Verbs):
             compress=checked_compress(compress),
             paging=paging,
         )
+
+    @classmethod
+    def from_env(cls, prefix: str, *, auth: AuthKind | Auth | None = "bearer", **settings: Any) -> Self:
+        """A service as the environment says: ``Shop.from_env("SHOP")`` reads ``SHOP_URL`` and ``SHOP_TOKEN``.
+
+        ``auth``: which secrets there must be: "bearer" (``_TOKEN``), "basic" (``_USERNAME``, ``_PASSWORD``), "api_key"
+        (``_API_KEY``, and ``_API_KEY_HEADER`` if it has another than X-API-Key); a credential, or None: no secret.
+        The other variables are named as arguments are: ``_DEADLINE``, ``_USER_AGENT``, ``_API_VERSION``, ...
+        ``settings`` are further arguments, and go over them. Raises `InvalidInput`, which names the variable, for one
+        that is missing or empty, that cannot be, or that is no setting.
+        """
+        from holdfast.client.profiles import from_environment
+
+        return cls(**{**from_environment(prefix, auth, os.environ), **settings})
+
+    @classmethod
+    def from_profile(cls, name: str, path: str | os.PathLike[str] | None = None, **settings: Any) -> Self:
+        """A service as a profile says: a table of a TOML file, with ``url`` and the names of arguments as keys.
+
+        A secret stands in a variable, which is named: ``token_env``, or ``username`` and ``password_env``, or
+        ``api_key_env`` (with ``api_key_header``). ``path``: default ``$HOLDFAST_PROFILES``, else
+        ``~/.config/holdfast/profiles.toml``. ``settings`` are further arguments, and go over them. Raises
+        `InvalidInput`, which names the key or the variable, for one that is missing, cannot be, or is no setting; and
+        OSError.
+        """
+        from holdfast.client.profiles import from_profile
+
+        return cls(**{**from_profile(name, path, os.environ), **settings})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self._channel.address.url}>"
