@@ -97,7 +97,7 @@ def _paths(cls: type) -> list[tuple[str, ...]]:
     for name in {name: None for base in cls.__mro__ for name in vars(base)}:
         member: Any = next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
         if isinstance(member, accessor):
-            resource: type[Resource] = member.resource
+            resource: type[Resource] = vars(member)["resource"]
             paths += [(name, *path) for path in _paths(resource)]
         elif getattr(member, _MARK, False) is True:
             paths.append((name,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from holdfast._deadline import deadline, in_force
 from holdfast.client.channel import Reading, said_to_anyone
@@ -125,7 +125,7 @@ class _Operation:
         if said.result:
             unwrapped = Reading(self._reading.into, said.result)
             return await self._channel.read(response, self._plan, unwrapped)
-        told: Any = answer.get("resourceLocation") if isinstance(answer, dict) else None
+        told: Any = cast("dict[str, Any]", answer).get("resourceLocation") if isinstance(answer, dict) else None
         where = told if isinstance(told, str) else self._result_at
         if said.result is None and where is None and self._plan.method in ("PUT", "PATCH"):
             where = self._plan.target(self._channel.address.url)

@@ -7,7 +7,7 @@ alone: a profile names the variable.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -154,8 +154,7 @@ def _texts(value: Any, where: str) -> list[str]:
     given: Any = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if not isinstance(given, list):
         raise InvalidInput(f"{where} is no list of texts", argument=where)
-    items: list[Any] = given
-    return [_text(each, where) for each in items]
+    return [_text(each, where) for each in cast("Sequence[object]", given)]
 
 
 def _fields(value: Any, where: str) -> dict[str, str]:
