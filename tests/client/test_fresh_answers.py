@@ -276,7 +276,7 @@ SERVICES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     policies=PIPELINES,
     service=SERVICES,
 )
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_the_short_way_answers_when_and_as_the_long_way_would_from_the_cache(
     name: str,
     head: dict[str, str],

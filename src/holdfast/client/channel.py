@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 
 import anyio
 
-from holdfast._version import __version__
 from holdfast._wire import AROUND_ATTEMPT, Site
 from holdfast.by_origin import origin_of
 from holdfast.call import OPTIONS, Options, read_options
@@ -394,6 +393,8 @@ class Channel:
             # Repeated fields of a client are one line each, and lists of several lines are rare there: the last counts.
             named = {name.lower().decode("latin-1"): (name, value) for name, value in raw}
             if self.backend.owned:
+                from holdfast._version import __version__
+
                 agent = f"holdfast/{__version__} {named['user-agent'][1].decode('latin-1')}"
                 named["user-agent"] = (b"user-agent", agent.encode("latin-1"))
             self._defaults = {**named, **self.headers}

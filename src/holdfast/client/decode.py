@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAl
 
 from holdfast.client.shapes import Mismatch, Shape, kind_of_json, member
 from holdfast.core.document import Malformed, json_text, media_type, read_json, text_of
-from holdfast.core.failure import EXCERPT
 from holdfast.core.value import Value
 from holdfast.errors import DecodeError
 
@@ -334,6 +333,8 @@ def _at(names: tuple[str, ...], mismatch: Mismatch) -> Mismatch:
 def _error(
     mismatch: Mismatch, body: bytes, content_type: str | None, operation: str | None, status_code: int | None
 ) -> DecodeError:
+    from holdfast.core.failure import EXCERPT
+
     before = f"{operation}: " if operation else ""
     return DecodeError(
         f"{before}{mismatch.path}: expected {mismatch.expected}, got {mismatch.got}",
