@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from holdfast.client import Call, Failed, Ok, Progress
+from holdfast.client import Call, Failed, Ok, Progress, by_link
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.testing.scripted import Reply
 from tests.client.api import Stage, User, document, stage
@@ -156,3 +156,18 @@ async def test_calls_and_listings_go_where_asyncio_takes_an_awaitable(
         assert [task.result().id for task in tasks] == [5, 6]
         (ends,) = await asyncio.gather(s.shop.gather([s.shop.users.get(7)]))
         assert ends == [Ok(User(7, "user 7"))]
+
+
+async def test_calls_and_listings_go_where_anyio_takes_a_function(family: FamilyModules) -> None:
+    async with stage(family, lambda number, request: document([{"id": number, "name": "x"}])) as s:
+        found: list[User] = []
+
+        async def read() -> None:
+            found.extend(await s.shop.users.all().pages(by_link()).collect(limit=1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(s.shop.users.all().reply)
+            tasks.start_soon(s.shop.users.all().value)
+            tasks.start_soon(read)
+        assert len(found) == 1
+        assert len(s.urls) == 3

@@ -229,11 +229,11 @@ class PageReader(Generic[T_co]):
     """Reads a listing page by page; for one task. `aclose` leaves nothing running, and so does dropping it."""
 
     def __init__(self, listing: _Listing) -> None:
+        self._background = Background() if listing.ahead else None
         self._listing: Final = listing
         self._name: Final = listing.name
         self._line = _Line([listing.rule.first() if listing.place is None else listing.place])
         self._asked: deque[_Asked] = deque()  # pages that were asked for before their turn
-        self._background = Background() if listing.ahead else None
         self._seen: set[int] = set()  # hashes of URLs: a hundred bytes for a page
         self._pages = 0
         self._read = 0
