@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Generic, Protocol, TypeAlias, runtime_checkable
 
 import anyio
 
@@ -12,7 +12,7 @@ from holdfast.call import Call
 from holdfast.core.buffering import is_stream, read_head
 from holdfast.core.caching import cache_status, parts
 from holdfast.core.caching.entry import Entry, Exchange
-from holdfast.core.caching.fields import Headers
+from holdfast.core.caching.fields import Fields, Headers, combine
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import PARTIAL, Completed, completing, cut_off, judge_part, judge_rest
@@ -42,6 +42,9 @@ from holdfast.policies.coalesce import Flight
 
 __all__ = ["Fetches", "Trip", "close", "endless"]
 
+
+# What is asked for a part, or only if it is new, would be of no use to others.
+_NOT_FOR_ALL: Final = frozenset((b"range", b"if-none-match", b"if-modified-since"))
 
 Lacking: TypeAlias = Miss | Validate | Complete
 """Why what is stored is no answer."""
@@ -81,7 +84,15 @@ class Fetches(Generic[Q, R]):
 
     async def fetch(self, trip: Trip[Q], reuse: Lacking) -> R:
         """Ask the origin, alone or together with others who want the same."""
+        ask = trip.ask
         try:
+            if (
+                isinstance(reuse, Miss)
+                and ask.method == "GET"
+                and _NOT_FOR_ALL.isdisjoint(ask.fields)
+                and self._flights.find(trip.key) is None
+            ):
+                return await self._first(trip, reuse.why)
             return await self._together(trip, reuse)
         except (Refused, self._family.transport_error) as error:
             trouble = trouble_of(error, trip.call, self._family)
@@ -90,6 +101,27 @@ class Fetches(Generic[Q, R]):
                 return instead
             if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
                 raise self._family.refusal(error, trip.request) from None
+            raise
+
+    async def _first(self, trip: Trip[Q], why: Why) -> R:
+        """Nothing is stored and nobody asks yet. Most such answers may not be stored, so little is made until then."""
+        mark = trip.mark = self._shelf.mark
+        flight = self._flights.lead(trip.key, mark)
+        response: R | None = None
+        try:
+            response, exchange = await self._send(trip.request, trip.call)
+            headers = response.headers.raw
+            fields = combine(headers)
+            judged = self._judged(trip, response.status_code, headers, exchange, fields)
+            if isinstance(judged, Storable):
+                return await self._stored(trip, response, judged.entry, headers, fields, why, flight)
+            self._flights.land(trip.key, flight)
+            told = cache_status.forwarded(why, detail=judged.reason)
+            return passed_on(response, trip.call, self._counts, told, "miss", fields)
+        except BaseException as error:
+            if response is not None:
+                await close(response)
+            self._lost(trip, flight, error)
             raise
 
     async def _together(self, trip: Trip[Q], reuse: Lacking) -> R:
@@ -114,13 +146,17 @@ class Fetches(Generic[Q, R]):
         try:
             return await self._exchange(trip, reuse, flight)
         except BaseException as error:
-            if not isinstance(error, Exception) or self._is_callers_own(error, trip.call):
-                self._flights.leave(trip.key, flight)
-            else:
-                if isinstance(error, (Refused, self._family.transport_error)):
-                    flight.trouble = trouble_of(error, trip.call, self._family)
-                self._flights.land(trip.key, flight)
+            self._lost(trip, flight, error)
             raise
+
+    def _lost(self, trip: Trip[Q], flight: Flight, error: BaseException) -> None:
+        """The leader has no answer for those who wait: one of them leads, or all go their own way."""
+        if not isinstance(error, Exception) or self._is_callers_own(error, trip.call):
+            self._flights.leave(trip.key, flight)
+            return
+        if isinstance(error, (Refused, self._family.transport_error)):
+            flight.trouble = trouble_of(error, trip.call, self._family)
+        self._flights.land(trip.key, flight)
 
     def _is_callers_own(self, error: Exception, call: Call) -> bool:
         """Whether it ended because the caller had no more time: that says nothing about the origin."""
@@ -310,23 +346,50 @@ class Fetches(Generic[Q, R]):
     ) -> R:
         """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
         headers = response.headers.raw
-        judged = self._judged(trip, response.status_code, headers, exchange)
-        length = declared_length(headers) if isinstance(judged, Storable) else None
+        fields = combine(headers)
+        judged = self._judged(trip, response.status_code, headers, exchange, fields)
+        if isinstance(judged, Storable):
+            return await self._stored(
+                trip, response, judged.entry, headers, fields, why, flight, remove=remove, sent=sent
+            )
+        self._flights.land(trip.key, flight)
+        if remove:
+            await self._shelf.delete(trip.key)
+        told = cache_status.forwarded(why, status=sent, detail=judged.reason)
+        return passed_on(response, trip.call, self._counts, told, "miss", fields)
+
+    async def _stored(
+        self,
+        trip: Trip[Q],
+        response: R,
+        entry: Entry,
+        headers: Headers,
+        fields: Fields,
+        why: Why,
+        flight: Flight | None,
+        *,
+        remove: bool = False,
+        sent: int | None = None,
+    ) -> R:
+        """Pass on an answer that may be stored, which it is unless it is too long; see `_keep`."""
+        length = declared_length(headers)
         stored, unstored = False, None
-        if isinstance(judged, Storable) and (length is None or length <= self._policy.max_entry_bytes):
-            stored = await self._take(trip, response, judged.entry, length, flight)
+        if length is None or length <= self._policy.max_entry_bytes:
+            stored = await self._take(trip, response, entry, length, flight)
         else:
-            unstored = "too long" if isinstance(judged, Storable) else judged.reason
+            unstored = "too long"
             self._flights.land(trip.key, flight)
             if remove:
                 await self._shelf.delete(trip.key)
         told = cache_status.forwarded(why, status=sent, stored=stored, detail=unstored)
-        return passed_on(response, trip.call, self._counts, told, "miss", headers)
+        return passed_on(response, trip.call, self._counts, told, "miss", fields)
 
-    def _judged(self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange) -> Storable | Unstorable:
+    def _judged(
+        self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange, fields: Fields
+    ) -> Storable | Unstorable:
         if status == PARTIAL:
-            return judge_part(trip.ask, trip.key, headers, exchange, self._policy, trip.identity)
-        return judge(trip.ask, trip.key, status, headers, exchange, self._policy, trip.identity)
+            return judge_part(trip.ask, trip.key, headers, exchange, self._policy, trip.identity, fields)
+        return judge(trip.ask, trip.key, status, headers, exchange, self._policy, trip.identity, fields)
 
     async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
         """See to it that the body is stored; True if it is already.

@@ -30,17 +30,17 @@ class Flight:
     leader that streams (monotonic seconds).
     """
 
-    __slots__ = ("_reader", "entry", "line", "mark", "moved", "over", "trouble", "vacant")
+    # Of the class until they change: most fetches are followed by nobody.
+    line: Line | None = None
+    entry: Entry | None = None
+    trouble: Trouble | None = None
+    moved: float | None = None
+    over = False
+    vacant = False  # the leader left, and the follower that was woken is to lead
+    _reader: object = None
 
     def __init__(self, mark: int) -> None:
         self.mark = mark
-        self.line: Line | None = None
-        self.entry: Entry | None = None
-        self.trouble: Trouble | None = None
-        self.moved: float | None = None
-        self.over = False
-        self.vacant = False  # the leader left, and the follower that was woken is to lead
-        self._reader: object = None
 
     @property
     def followed(self) -> bool:
@@ -59,8 +59,10 @@ class Flight:
 
     def end(self, entry: Entry | None) -> None:
         self.over = True
-        self.entry = entry
-        self._reader = None
+        if entry is not None:
+            self.entry = entry
+        if self._reader is not None:
+            self._reader = None
         if self.line is not None:
             self.line.admit(len(self.line))
 
@@ -87,7 +89,8 @@ class Flights:
         """The fetch is over: followers get ``entry``, or go their own way, all at once. Again: nothing happens."""
         if flight is None or flight.over:
             return
-        self._forget(key, flight)
+        if self._by_key.get(key) is flight:
+            del self._by_key[key]
         flight.end(entry)
 
     def leave(self, key: str, flight: Flight) -> None:
@@ -134,10 +137,6 @@ class Flights:
         for flight in list(self._by_key.values()):
             if flight.line is not None:
                 flight.line.dismiss(make_error, owner)
-
-    def _forget(self, key: str, flight: Flight) -> None:
-        if self._by_key.get(key) is flight:
-            del self._by_key[key]
 
 
 def _until(flight: Flight, deadline: float | None) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
 from holdfast.core.caching.entry import Entry, Exchange, pack
-from holdfast.core.caching.fields import Headers, combine, delta_seconds
+from holdfast.core.caching.fields import Fields, Headers, combine, delta_seconds
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.ranges import (
@@ -132,9 +132,10 @@ def judge_part(
     exchange: Exchange,
     policy: CachePolicy,
     identity: Identity,
+    said: Fields | None = None,
 ) -> Storable | Unstorable:
-    """Whether a 206 may be stored, which is so if a 200 with its fields might be (RFC 9111 3.3)."""
-    fields = combine(headers)
+    """Whether a 206 may be stored, which is so if a 200 with its fields might be (RFC 9111 3.3). See `judge`."""
+    fields = combine(headers) if said is None else said
     told = read_content_range(fields.get(b"content-range", b""))
     if b"range" not in ask.fields or told is None:
         return Unstorable("range")
@@ -142,7 +143,7 @@ def judge_part(
     declared = fields.get(b"content-length")
     if declared is not None and delta_seconds(declared.strip(b" \t")) != stop - start:
         return Unstorable("range")  # which bytes these are is anybody's guess
-    judged = judge(ask, key, 200, headers, exchange, policy, identity)
+    judged = judge(ask, key, 200, headers, exchange, policy, identity, fields)
     return Storable(replace(judged.entry, status=PARTIAL)) if isinstance(judged, Storable) else judged
 
 

@@ -80,12 +80,14 @@ def judge(
     exchange: Exchange,
     policy: CachePolicy,
     identity: Identity,
+    said: Fields | None = None,
 ) -> Storable | Unstorable:
-    """Whether the response to ``ask`` may be stored under ``key``.
+    """Whether the response to ``ask`` may be stored under ``key``; ``said``: its header block as `combine` reads it.
 
-    Decided from the header block alone; that the body came whole and is not too long is for the caller.
+    Decided from that alone; that the body came whole and is not too long is for the caller.
     """
-    fields = heeded(combine(headers), ask)
+    said = combine(headers) if said is None else said
+    fields = heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
     if reason := _objection(ask, status, fields, directives, policy):
         return Unstorable(reason)
@@ -96,7 +98,7 @@ def judge(
         and not _lifetime(ask, status, fields, directives, exchange, policy)
     ):
         return Unstorable("no lifetime and no validator")  # most answers of an API: no entry is made of them
-    entry = make_entry(ask, key, status, headers, exchange, policy, identity)
+    entry = make_entry(ask, key, status, headers, exchange, policy, identity, said)
     if entry is None:
         return Unstorable("malformed")
     if not entry.lifetime and not lasting and _VALIDATORS.isdisjoint(entry.fields):
@@ -112,15 +114,16 @@ def make_entry(
     exchange: Exchange,
     policy: CachePolicy,
     identity: Identity,
+    said: Fields,
     body: bytes | Blob = b"",
     tags: tuple[str, ...] = (),
 ) -> Entry | None:
     """Entry of a response that may be stored; None when its header block cannot be kept faithfully.
 
-    ``tags`` are those of the entry whose place it takes with the same body.
+    ``said`` is that block as `combine` reads it; ``tags`` are those of the entry whose place it takes with the same
+    body.
     """
     terms = ask.terms
-    said = combine(headers)
     fields = heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
     _, partition, url = split_key(key)

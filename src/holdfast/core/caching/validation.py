@@ -106,10 +106,12 @@ def judge_answer(
         return Untouched()
     if status in (206, 304) and not conditional:
         return Untouched()  # a part of what may well be this entry, or an answer to the caller's own conditions
-    if status == 304 and not same_representation(entry, combine(headers)):
-        return Mismatch()
-    if status == 304 or (status == 200 and ask.method == "HEAD" and _head_agrees(entry, combine(headers))):
-        return _update(ask, entry, headers, exchange, policy, identity)
+    if status == 304 or (status == 200 and ask.method == "HEAD"):
+        fields = combine(headers)
+        if status == 304 and not same_representation(entry, fields):
+            return Mismatch()
+        if status == 304 or _head_agrees(entry, fields):
+            return _update(ask, entry, headers, exchange, policy, identity)
     if ask.method == "HEAD" and status != 200 and status not in _GONE:
         return Untouched()
     return Superseded(remove=ask.method == "HEAD" or not is_fresh(entry, exchange.response_time))
@@ -161,9 +163,10 @@ def not_modified_headers(entry: Entry) -> list[tuple[bytes, bytes]]:
 
 def merged(stored: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
     """The received fields in place of the stored ones of their names, but for Content-Length (RFC 9111 3.2)."""
-    left_out = (connection_fields(combine(received)) - {b"age"}) | {b"content-length"}
+    fields = combine(received)
+    left_out = (connection_fields(fields) - {b"age"}) | {b"content-length"}
     added = [pair for pair in received if pair[0].lower() not in left_out]
-    replaced = {name.lower() for name, _ in added}
+    replaced = fields.keys() - left_out
     # Without a Date of its own, a 304 was made now. The old Date would have the entry stale for ever.
     replaced.add(b"date")
     return [pair for pair in stored if pair[0].lower() not in replaced] + added
@@ -179,14 +182,16 @@ def _update(
 ) -> Verdict:
     if entry.status == 206:  # where its pieces lie is not for a 304 to say
         headers = [pair for pair in headers if pair[0].lower() != b"content-range"]
+    block = merged(entry.headers, headers)
     updated = make_entry(
         ask,
         entry.key,
         entry.status,
-        merged(entry.headers, headers),
+        block,
         exchange,
         policy,
         identity,
+        combine(block),
         entry.body,
         entry.tags,
     )
