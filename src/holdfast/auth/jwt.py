@@ -28,6 +28,7 @@ Algorithm = Literal[
 
 _LONGEST_LIFETIME: Final = 24 * 3600.0
 _JTI_BYTES: Final = 16
+_CURVES: Final = {"ES256": 256, "ES384": 384, "ES512": 521}
 _TIMES: Final = ("exp", "iat", "nbf")
 
 
@@ -62,6 +63,8 @@ class SigningKey:
             raise InvalidInput(f"this is no private key for {algorithm} (it is not shown)", argument="key") from None
         if not shared and not hasattr(prepared, "sign"):
             raise InvalidInput(f"{algorithm} signs with a private key, and this is a public one", argument="key")
+        if algorithm in _CURVES and prepared.curve.key_size != _CURVES[algorithm]:  # older PyJWT does not look
+            raise InvalidInput(f"{algorithm} is for another curve than this key's", argument="key")
         self._key = _Sealed(prepared)
         self._encode: Final = jwt.encode
 
