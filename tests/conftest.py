@@ -92,15 +92,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if CORE in item.path.parents:
             item.add_marker(pytest.mark.smoke)
     if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
-        left_out = half_of_the_pairs(items)
+        left_out = pairs_in_turn(items)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=[*left_out])
 
 
-def half_of_the_pairs(items: list[pytest.Item]) -> set[pytest.Item]:
-    """Of each test, and each row of its table, two of the four pairs of family and event loop: those left out.
+def pairs_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Of each test, some of the four pairs of family and event loop: those left out.
 
-    Each still runs on both families and on both loops, and they take turns, so that every pair comes in each file.
+    Two of the four, so that each test runs on both families and both loops; of a table of four rows and more one for
+    each row, so that all its rows together run on all four. They take turns, and every pair comes in each file.
     """
     tests: defaultdict[object, list[tuple[pytest.Item, dict[str, int]]]] = defaultdict(list)
     for item in items:
@@ -114,9 +115,12 @@ def half_of_the_pairs(items: list[pytest.Item]) -> set[pytest.Item]:
         if len(set(pairs)) < 4:
             continue
         turns: dict[tuple[int, ...], int] = {}
-        for (item, indices), pair in zip(rows, pairs, strict=True):
-            turn = turns.setdefault(tuple(indices.values()), number + len(turns))
-            if (turn + sum(pair)) % 2:
+        for _, indices in rows:
+            turns.setdefault(tuple(indices.values()), number + len(turns))
+        is_table = len(turns) >= 4
+        for (item, indices), (family, loop) in zip(rows, pairs, strict=True):
+            turn = turns[tuple(indices.values())]
+            if (turn + family + loop) % 2 or (is_table and (turn // 2 + family) % 2):
                 left_out.add(item)
     return left_out
 
