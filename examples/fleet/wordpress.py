@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from holdfast.client import Call, Reply, Resource, Service, accessor
+from holdfast.client import Call, Query, Reply, Resource, Service, accessor
 
 __all__ = ["Comment", "Post", "Text", "WordPress", "total"]
 
@@ -33,14 +33,14 @@ class Comment:
 
 class Posts(Resource, path="/wp/v2/posts"):
     def newest(self, count: int = 1) -> Call[list[Post]]:
-        query = {"per_page": str(count), "order": "desc", "_fields": "id,date_gmt,link,title"}
+        query: Query = {"per_page": count, "order": "desc", "_fields": "id,date_gmt,link,title"}
         return self.GET("", list[Post], query=query).using(auth=None)  # everybody may read them
 
 
 class Comments(Resource, path="/wp/v2/comments"):
     def held(self, count: int = 1) -> Call[list[Comment]]:
         """Those that wait for a moderator, the oldest first. The one that is asked with the site's password."""
-        query = {"status": "hold", "per_page": str(count), "order": "asc", "_fields": "id,date_gmt"}
+        query: Query = {"status": "hold", "per_page": count, "order": "asc", "_fields": "id,date_gmt"}
         return self.GET("", list[Comment], query=query)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from holdfast import Cache, Pipeline, RateLimit, SQLiteStore
 from holdfast.auth import Bearer, Secret
-from holdfast.client import Call, Pages, Resource, Service, accessor, by_link
+from holdfast.client import Call, Pages, Query, Resource, Service, accessor, by_link
 from holdfast.errors import Forbidden
 
 __all__ = ["API", "Denied", "GitHub", "Issue", "Label", "Quota", "Quotas", "Repo", "User", "github"]
@@ -80,7 +80,7 @@ class Issues(Resource, path="/issues"):
         self, *, state: Literal["open", "closed", "all"] = "open", labels: Sequence[str] = (), per_page: int = 100
     ) -> Pages[Issue]:
         """The newest first, pull requests among them."""
-        query = {"state": state, "labels": ",".join(labels) or None, "per_page": str(per_page)}
+        query: Query = {"state": state, "labels": ",".join(labels) or None, "per_page": per_page}
         return self.GET("", list[Issue], query=query).pages(by_link())
 
     def get(self, number: int) -> Call[Issue]:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from holdfast.core.polling import Ended as Ended
     from holdfast.core.polling import Progressing as Progressing
     from holdfast.core.polling import by_state as by_state
+    from holdfast.core.query import Query as Query
 
 _HOME = {
     "Call": "client.call",
@@ -64,6 +65,7 @@ _HOME = {
     "Poll": "client.operations",
     "Progress": "client.pages",
     "Progressing": "core.polling",
+    "Query": "core.query",
     "Reply": "client.reply",
     "Resource": "client.resource",
     "Rows": "client.rows",
