@@ -25,6 +25,7 @@ from holdfast.core.tokens import Token
 if TYPE_CHECKING:
     from holdfast.auth.key_pool import KeyPool
     from holdfast.auth.login import LoginFailed, LoginToken
+    from holdfast.auth.profiles import Credentials
     from holdfast.auth.stores.environment import EnvironmentSecrets
     from holdfast.auth.stores.file import EncryptedFile
     from holdfast.auth.stores.keyring import KeyringSecrets
@@ -39,6 +40,7 @@ __all__ = [
     "Basic",
     "Bearer",
     "ClientCredentials",
+    "Credentials",
     "DeviceCode",
     "EncryptedFile",
     "EnvironmentSecrets",
@@ -74,6 +76,7 @@ __all__ = [
 
 # Most programs use one of them, or none: they are loaded when they are first used (PEP 562).
 _HOME = {
+    "Credentials": "profiles",
     "KeyPool": "key_pool",
     "LoginFailed": "login",
     "LoginToken": "login",

@@ -69,8 +69,12 @@ class SecretStore(ABC):
         """As `get`, but raises `MissingSecret` when there is nothing."""
         found = await self.get(name)
         if found is None:
-            raise MissingSecret(f"{self.place(name)} is not set", name=name, where=self.place(name))
+            raise self.missing(name)
         return found
+
+    def missing(self, name: str) -> MissingSecret:
+        """The error that says what is to be set."""
+        return MissingSecret(f"{self.place(name)} is not set", name=name, where=self.place(name))
 
     async def load(self, name: str) -> Token | None:
         """The token that was saved last under ``name``. Raises `StoreDamaged` for a secret that is no token."""
