@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises SystemExit for ``--help``, ``--version`` and arguments that cannot be understood, as argparse does.
     """
     # Here, so that demo_origin's process does not load what drives it.
-    from holdfast.cli import cache, demo, explain_cache, log
+    from holdfast.cli import cache, credentials, demo, explain_cache, log, login
 
     parser = argparse.ArgumentParser(
         prog="python -m holdfast", description="Resilient async HTTP for httpx and httpx2."
@@ -26,9 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     cache.add_to(commands)
+    credentials.add_to(commands)
     demo.add_to(commands)
     explain_cache.add_to(commands)
     log.add_to(commands)
+    login.add_to(commands)
     arguments = parser.parse_args(argv)
     try:
         code: int = arguments.run(arguments)

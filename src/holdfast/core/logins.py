@@ -38,7 +38,7 @@ def pointed(document: Any, pointer: str) -> Any:
         if isinstance(found, Mapping):
             found = cast("Mapping[str, Any]", found).get(name)
         elif isinstance(found, list) and name.isascii() and name.isdigit():
-            items: list[Any] = found
+            items = cast("list[Any]", cast("object", found))
             found = items[int(name)] if int(name) < len(items) else None
         else:
             return None

@@ -28,7 +28,7 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "login": ("server", "client_id"),
 }
 _SECRETS: Final = frozenset({"token", "password", "key", "api_key", "client_secret", "access_token", "refresh_token"})
-_ALL: Final = frozenset().union(*KINDS.values())
+_ALL: Final = frozenset[str]().union(*KINDS.values())
 
 
 class Profile(Value):
@@ -78,7 +78,7 @@ def profile_of(name: str, table: Any) -> Profile:
     for key, value in {**given, "secret": secret, **dict.fromkeys(["origins"], "")}.items():
         if not isinstance(value, str):
             raise InvalidInput(f"profile {name}: {key} is a text", argument=key)
-    texts: list[Any] = origins
+    texts = cast("list[Any]", cast("object", origins))
     if not all(isinstance(origin, str) for origin in texts):
         raise InvalidInput(f"profile {name}: origins are texts", argument="origins")
     return Profile(name, kind, tuple(texts), secret, given)

@@ -1,0 +1,203 @@
+"""``holdfast credentials``: secrets go in by a pipe, a prompt or a file, and never come out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from holdfast.auth import EncryptedFile
+from holdfast.auth.profiles import read_profiles
+from holdfast.cli import main
+from holdfast.core.profiles import Profile
+
+KEY = bytes(range(32))
+SECRET = "s3cr3t-value"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command with a line on standard input: its exit code, its output and its complaints."""
+    monkeypatch.setenv("HOLDFAST_STORE", f"file:{tmp_path / 'secrets'}")
+    monkeypatch.setenv("HOLDFAST_STORE_KEY", b64encode(KEY).decode())
+
+    def run(*arguments: str, typed: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        code = main(arguments)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def kept(path: Path) -> dict[str, str]:
+    async def read() -> dict[str, str]:
+        store = EncryptedFile(path / "secrets", key=KEY)
+        return {name: (await store.require(name)).reveal() for name in await store.names()}
+
+    return anyio.run(read)
+
+
+def test_a_secret_is_set_rotated_listed_and_removed(run: Run, tmp_path: Path) -> None:
+    assert run("credentials", "set", "github", typed=f"{SECRET}\n") == (0, "github is kept.\n", "")
+    assert kept(tmp_path) == {"github": SECRET}
+    code, out, complaint = run("credentials", "set", "github", typed="other\n")
+    assert (code, out) == (2, "")
+    assert "is there already" in complaint
+    assert run("credentials", "rotate", "github", typed=f"{SECRET}-2\n") == (0, "github is replaced.\n", "")
+    assert kept(tmp_path) == {"github": f"{SECRET}-2"}
+    assert run("credentials", "ls") == (0, "github\n", "")
+    assert json.loads(run("credentials", "ls", "--json")[1])["names"] == ["github"]
+    assert run("credentials", "rm", "github") == (0, "", "")
+    assert run("credentials", "ls") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "told"),
+    [
+        (("set", "a"), "\n", "nothing was given"),
+        (("rotate", "a"), "x\n", "'a'"),
+        (("rm", "a"), "", "'a'"),
+        (("ls", "--store", "nowhere"), "", "'nowhere' is no store"),
+        (("ls", "--store", "file:"), "", "is no store"),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_code_2(arguments: tuple[str, ...], typed: str, told: str, run: Run) -> None:
+    code, out, complaint = run("credentials", *arguments, typed=typed)
+    assert (code, out) == (2, "")
+    assert told in complaint
+
+
+def test_the_same_secret_is_no_rotation(run: Run) -> None:
+    run("credentials", "set", "a", typed=SECRET)
+    code, _, complaint = run("credentials", "rotate", "a", typed=SECRET)
+    assert code == 2
+    assert SECRET not in complaint
+
+
+@pytest.mark.parametrize("kind", ["file", "sqlite"])
+def test_without_a_key_the_variable_is_named_and_nothing_is_kept(
+    kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOLDFAST_STORE_KEY")
+    code, out, complaint = run("credentials", "set", "a", "--store", f"{kind}:{tmp_path / 's'}", typed=SECRET)
+    assert (code, out) == (2, "")
+    assert "HOLDFAST_STORE_KEY is not set" in complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tampered_store_is_named(run: Run, tmp_path: Path) -> None:
+    run("credentials", "set", "a", typed=SECRET)
+    (tmp_path / "secrets").write_bytes((tmp_path / "secrets").read_bytes()[:-1])
+    code, _, complaint = run("credentials", "ls")
+    assert code == 2
+    assert "secrets: it was cut off or tampered with" in complaint
+
+
+CSV = f"""name,secret,kind,origins,username,header
+github,{SECRET}-1,bearer,https://api.github.com https://uploads.github.com,,
+"my ""shop",{SECRET}-2,basic,https://shop.test,ada,
+search,{SECRET}-3,api_key,https://search.test,,X-Token
+lone,{SECRET}-4,,,,
+"""
+
+
+def test_many_profiles_come_from_a_csv_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(CSV)
+    code, out, complaint = run("credentials", "import", str(tmp_path / "in.csv"), "--profiles", str(tmp_path / "p"))
+    assert (code, out, complaint) == (0, "4 secrets kept.\n", "")
+    names = ["github", 'my "shop', "search", "lone"]
+    assert kept(tmp_path) == {name: f"{SECRET}-{number}" for number, name in enumerate(names, 1)}
+    assert SECRET not in (tmp_path / "p").read_text()
+    origins = ("https://api.github.com", "https://uploads.github.com")
+    assert read_profiles(tmp_path / "p") == {
+        "github": Profile("github", "bearer", origins, "github", {}),
+        'my "shop': Profile('my "shop', "basic", ("https://shop.test",), 'my "shop', {"username": "ada"}),
+        "search": Profile("search", "api_key", ("https://search.test",), "search", {"header": "X-Token"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the columns are"),
+        ("name,password\na,x\n", "the columns are"),
+        ("name,secret\na,x\nb,\n", "line 3"),
+        ("name,secret\na,x\na,y\n", "line 3"),
+        (f"name,secret\na,x,{SECRET}\n", "line 2"),
+        (f"name,secret\na,{SECRET}\0\n\udcff", "no CSV in UTF-8"),
+        (f"name,secret,kind,origins\na,{SECRET},magic,https://a.test\n", "profile a"),
+        (f"name,secret,kind\na,{SECRET},basic\n", "profile a needs origins"),
+    ],
+)
+def test_a_csv_file_with_a_fault_is_not_imported_at_all(text: str, told: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(text, errors="surrogateescape")
+    code, out, complaint = run("credentials", "import", str(tmp_path / "in.csv"))
+    assert (code, out) == (2, "")
+    assert told in complaint
+    assert SECRET not in complaint
+    assert not (tmp_path / "secrets").exists()
+
+
+def test_an_import_replaces_only_when_told_to(run: Run, tmp_path: Path) -> None:
+    run("credentials", "set", "lone", typed="old")
+    (tmp_path / "in.csv").write_text(CSV)
+    assert run("credentials", "import", str(tmp_path / "in.csv"))[0] == 2
+    assert kept(tmp_path) == {"lone": "old"}
+    assert run("credentials", "import", "--replace", str(tmp_path / "in.csv"))[0] == 0
+    assert kept(tmp_path)["lone"] == f"{SECRET}-4"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
+def test_what_is_typed_at_a_terminal_is_not_shown(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    environ = {
+        **os.environ,
+        "HOLDFAST_STORE": f"file:{tmp_path / 'secrets'}",
+        "HOLDFAST_STORE_KEY": b64encode(KEY).decode(),
+        "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "holdfast", "credentials", "set", "github"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Secret for github: " not in shown:
+            shown += os.read(ours, 1024)
+        os.write(ours, f"{SECRET}\n".encode())
+        while b"kept" not in shown:
+            shown += os.read(ours, 1024)
+        assert process.wait(30) == 0
+    os.close(ours)
+    assert SECRET.encode() not in shown
+    assert kept(tmp_path) == {"github": SECRET}
+
+
+def test_whoami_tells_all_but_secrets(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "profiles.toml").write_text("[github]\norigins = 'https://api.github.com'\n")
+    profiles = ("--profiles", str(tmp_path / "profiles.toml"))
+    code, out, _ = run("whoami", "github", *profiles)
+    assert code == 1
+    assert "is not set" in out
+    run("credentials", "set", "github", typed=SECRET)
+    code, out, _ = run("whoami", "github", *profiles)
+    assert code == 0
+    assert "github: bearer, for https://api.github.com" in out
+    assert SECRET not in out
+    assert "no profile 'nobody'" in run("whoami", "nobody", *profiles)[2]
+    assert "nobody logs in there" in run("login", "github", *profiles)[2]
