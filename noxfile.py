@@ -68,11 +68,12 @@ def highest(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The whole suite with the branch coverage gate of pyproject.toml."""
+    """Every test, on one pair of family and event loop, with the branch coverage gate of pyproject.toml."""
     install(session, "coverage")
     session.run("coverage", "erase")
     # Branches are measured by sys.settrace up to Python 3.13: timings in tests allow for it.
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment(), success_codes=[0, 1])
+    everything = ("--one-pair", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *everything, env=environment(), success_codes=[0, 1])
     # Real sockets on a shared machine: a test that a stall failed is asked once more, alone. It is printed above.
     again = ("--last-failed", "--last-failed-no-failures", "none", "-n", "0")
     session.run("coverage", "run", "-m", "pytest", *again, env=environment(), success_codes=[0, 5])

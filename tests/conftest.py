@@ -83,6 +83,7 @@ def imports_family(path: Path, name: str) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-pair", action="store_true", help="each test on both families times both event loops")
+    parser.addoption("--one-pair", action="store_true", help="each test on one of them, in turn")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -92,16 +93,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if CORE in item.path.parents:
             item.add_marker(pytest.mark.smoke)
     if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
-        left_out = pairs_in_turn(items)
+        left_out = pairs_in_turn(items, table=1 if config.getoption("one_pair") else 4)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=[*left_out])
 
 
-def pairs_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
+def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
     """Of each test, some of the four pairs of family and event loop: those left out.
 
-    Two of the four, so that each test runs on both families and both loops; of a table of four rows and more one for
-    each row, so that all its rows together run on all four. They take turns, and every pair comes in each file.
+    Two of the four, so that each test runs on both families and both loops; of one with ``table`` rows and more one
+    for each row, so that those of a long table together run on all four. They take turns: each file sees every pair.
     """
     tests: defaultdict[object, list[tuple[pytest.Item, dict[str, int]]]] = defaultdict(list)
     for item in items:
@@ -117,7 +118,7 @@ def pairs_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
         turns: dict[tuple[int, ...], int] = {}
         for _, indices in rows:
             turns.setdefault(tuple(indices.values()), number + len(turns))
-        is_table = len(turns) >= 4
+        is_table = len(turns) >= table
         for (item, indices), (family, loop) in zip(rows, pairs, strict=True):
             turn = turns[tuple(indices.values())]
             if (turn + family + loop) % 2 or (is_table and (turn // 2 + family) % 2):
