@@ -359,7 +359,7 @@ def started(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("kind", ON_DISK)
+@pytest.mark.parametrize("kind", ["file", "sqlite"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_who_is_killed_leaves_a_whole_secret_and_the_door_to_others(kind: str, tmp_path: Path) -> None:
     with started(DIES, kind, str(tmp_path)) as process:
@@ -428,7 +428,7 @@ anyio.run(main)
 """
 
 
-@pytest.mark.parametrize("kind", ON_DISK)
+@pytest.mark.parametrize("kind", ["file", "sqlite"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_three_processes_share_a_rotating_refresh_token_and_never_lose_it(kind: str, tmp_path: Path) -> None:
     (tmp_path / "current").write_text("first")
@@ -515,7 +515,7 @@ async def test_two_services_of_one_keyring_do_not_see_each_other(tmp_path: Path)
     assert (await one.names(), await other.names(), await other.get("a")) == (["a"], ["b"], None)
 
 
-async def test_a_hundred_secrets_put_at_once_are_all_there(tmp_path: Path) -> None:
+async def test_thirty_secrets_put_at_once_are_all_there(tmp_path: Path) -> None:
     store = EncryptedFile(tmp_path / "s", key=secrets.token_bytes(32))
     async with anyio.create_task_group() as tasks:
         for number in range(30):
