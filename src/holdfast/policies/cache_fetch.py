@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Generic, Protocol, TypeAlias, cast
 
 import anyio
 
@@ -233,7 +233,7 @@ class Fetches(Generic[Q, R]):
         old = reuse.entry
         gap = reuse.gap if isinstance(reuse, Complete) else None
         added = conditions(old) if gap is None else completing(old, gap)
-        request = self._conditional(trip.request, added) if added else trip.request
+        request = self._conditional(trip, added) if added else trip.request
         response, exchange = await self._send(request, trip.call)
         try:
             verdict = self._verdict(trip, old, response, exchange, conditional=bool(added), gap=gap)
@@ -491,22 +491,20 @@ class Fetches(Generic[Q, R]):
         now = self._monotonic()
         return response, Exchange(request_time=began, response_time=now, wall=self._clock.wall())
 
-    def _conditional(self, request: Q, added: Headers) -> Q:
+    def _conditional(self, trip: Trip[Q], added: Headers) -> Q:
         """A request of ours, with our conditions in place of the caller's."""
-        attempt = self._family.fresh_attempt(request)
-        headers = attempt.headers
-        assert isinstance(headers, _Editable), "the headers of both families are"
+        attempt = self._family.fresh_attempt(trip.request)
+        headers = cast(_Editable, attempt.headers)  # those of both families are; to ask them takes 40 looks
         headers.encoding = "iso-8859-1"  # so that a validator's bytes go out as they came
-        wanted = with_conditions(headers.raw, added)
-        kept = {name.lower() for name, _ in wanted}
-        for name in {name.lower() for name, _ in headers.raw} - kept:
-            del headers[name.decode("latin-1")]
+        if is_conditional(trip.ask):
+            kept = {name.lower() for name, _ in with_conditions(headers.raw, added)}
+            for name in {name.lower() for name, _ in headers.raw} - kept:
+                del headers[name.decode("latin-1")]
         for name, value in added:
             headers[name.decode("latin-1")] = value.decode("latin-1")
         return attempt
 
 
-@runtime_checkable
 class _Editable(Protocol):
     encoding: str
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 _MONTHS: Final = {
@@ -41,11 +42,10 @@ def parse_date(value: bytes | None, now: float) -> float | None:
     if len(text) > _LONGEST:
         return None
     text = text.lower()
-    if match := re.fullmatch(_IMF, text) or re.fullmatch(_ASCTIME, text):
-        return _moment(match, int(match["year"]))
-    if match := re.fullmatch(_RFC850, text):
+    moment = _of_four_digits(text)
+    if moment is None and (match := re.fullmatch(_RFC850, text)):
         return _recent(match, now)
-    return None
+    return moment
 
 
 def format_date(moment: float) -> bytes:
@@ -60,6 +60,13 @@ def format_date(moment: float) -> bytes:
         day.year,
         *clock,
     )
+
+
+@lru_cache(maxsize=128)  # all answers of one second have the same Date
+def _of_four_digits(text: bytes) -> float | None:
+    """Moment of a date that names its year in full."""
+    match = re.fullmatch(_IMF, text) or re.fullmatch(_ASCTIME, text)
+    return _moment(match, int(match["year"])) if match else None
 
 
 def _recent(match: re.Match[bytes], now: float) -> float | None:

@@ -129,7 +129,7 @@ def make_entry(
     _, partition, url = split_key(key)
     set_cookie = not (policy.shared or is_nobodys(partition)) or policy.store_set_cookie
     kept = stored_headers(
-        headers, fields, directives, policy, set_cookie=set_cookie and b"set-cookie" not in terms.ignored
+        headers, said, directives, policy, set_cookie=set_cookie and b"set-cookie" not in terms.ignored
     )
     if b"date" not in said:  # RFC 9110 6.6.1
         kept.append((b"Date", format_date(exchange.wall)))
@@ -193,6 +193,8 @@ def stored_headers(
         dropped |= directives.private_fields
     if not set_cookie:
         dropped |= {b"set-cookie"}
+    if dropped.isdisjoint(fields):
+        return list(headers)
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
 

@@ -111,7 +111,7 @@ def judge_answer(
         if status == 304 and not same_representation(entry, fields):
             return Mismatch()
         if status == 304 or _head_agrees(entry, fields):
-            return _update(ask, entry, headers, exchange, policy, identity)
+            return _update(ask, entry, headers, fields, exchange, policy, identity)
     if ask.method == "HEAD" and status != 200 and status not in _GONE:
         return Untouched()
     return Superseded(remove=ask.method == "HEAD" or not is_fresh(entry, exchange.response_time))
@@ -161,9 +161,12 @@ def not_modified_headers(entry: Entry) -> list[tuple[bytes, bytes]]:
     return [pair for pair in entry.headers if pair[0].lower() in _IN_A_304]
 
 
-def merged(stored: Headers, received: Headers) -> list[tuple[bytes, bytes]]:
-    """The received fields in place of the stored ones of their names, but for Content-Length (RFC 9111 3.2)."""
-    fields = combine(received)
+def merged(stored: Headers, received: Headers, said: Fields | None = None) -> list[tuple[bytes, bytes]]:
+    """The received fields in place of the stored ones of their names, but for Content-Length (RFC 9111 3.2).
+
+    ``said``: the received ones as `combine` reads them.
+    """
+    fields = combine(received) if said is None else said
     left_out = (connection_fields(fields) - {b"age"}) | {b"content-length"}
     added = [pair for pair in received if pair[0].lower() not in left_out]
     replaced = fields.keys() - left_out
@@ -176,13 +179,15 @@ def _update(
     ask: Ask,
     entry: Entry,
     headers: Headers,
+    fields: Fields,
     exchange: Exchange,
     policy: CachePolicy,
     identity: Identity,
 ) -> Verdict:
     if entry.status == 206:  # where its pieces lie is not for a 304 to say
         headers = [pair for pair in headers if pair[0].lower() != b"content-range"]
-    block = merged(entry.headers, headers)
+        fields = combine(headers)
+    block = merged(entry.headers, headers, fields)
     updated = make_entry(
         ask,
         entry.key,
