@@ -1,26 +1,22 @@
-"""What the store could not answer: ask the origin, together with others who want the same, and keep the answer."""
+"""What the store could not answer: ask the origin, together with others who want the same, or about what is stored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias, cast
 
 import anyio
 
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import Call
-from holdfast.core.buffering import is_stream, read_head
 from holdfast.core.caching import cache_status, parts
 from holdfast.core.caching.entry import Entry, Exchange
-from holdfast.core.caching.fields import Fields, Headers, combine
+from holdfast.core.caching.fields import Headers, combine
 from holdfast.core.caching.freshness import current_age
-from holdfast.core.caching.key import Identity
-from holdfast.core.caching.parts import PARTIAL, Completed, completing, cut_off, judge_part, judge_rest
+from holdfast.core.caching.parts import PARTIAL, Completed, completing, judge_rest
 from holdfast.core.caching.ranges import Span
-from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Complete, Fresh, Miss, Validate, Why, decide
 from holdfast.core.caching.stale import ERRORS, Trouble, if_error
-from holdfast.core.caching.storing import Storable, Unstorable, judge
+from holdfast.core.caching.storing import Storable
 from holdfast.core.caching.validation import (
     Mismatch,
     Superseded,
@@ -33,14 +29,14 @@ from holdfast.core.caching.validation import (
     with_conditions,
 )
 from holdfast.errors import DeadlineExceeded, Refused
-from holdfast.policies.cache_blob import Spool
-from holdfast.policies.cache_body import Recording, declared_length, read_body
-from holdfast.policies.cache_ranges import Parts, filled
+from holdfast.policies.cache_body import read_body
+from holdfast.policies.cache_keep import Keeping, Trip
+from holdfast.policies.cache_ranges import filled
 from holdfast.policies.cache_stale import in_place_of, trouble_of
 from holdfast.policies.cache_state import Answers, Shared, passed_on
 from holdfast.policies.coalesce import Flight
 
-__all__ = ["Fetches", "Trip", "close", "endless"]
+__all__ = ["Fetches", "close"]
 
 
 # What is asked for a part, or only if it is new, would be of no use to others.
@@ -48,21 +44,6 @@ _NOT_FOR_ALL: Final = frozenset((b"range", b"if-none-match", b"if-modified-since
 
 Lacking: TypeAlias = Miss | Validate | Complete
 """Why what is stored is no answer."""
-
-
-@dataclass(slots=True, eq=False)
-class Trip(Generic[Q]):
-    """One request that what is stored did not answer."""
-
-    request: Q
-    call: Call
-    ask: Ask
-    key: str
-    url: str
-    identity: Identity  # that the key was made with
-    found: int  # the shelf's mark when what is stored was looked at
-    attended: bool = True  # a caller waits for the answer
-    mark: int = 0  # the shelf's, when the request was sent
 
 
 class Fetches(Generic[Q, R]):
@@ -74,9 +55,7 @@ class Fetches(Generic[Q, R]):
         self._answers = answers
         self._policy = shared.policy
         self._shelf = shared.shelf
-        # Bytes of a body that are held at once while it comes.
-        self._memory = self._policy.max_entry_bytes if shared.shelf.streaming is None else shared.spill_bytes
-        self._parts = Parts(shared.shelf, family, self._policy.max_entry_bytes)
+        self._keeping = Keeping(family, shared)
         self._flights = shared.flights
         self._clock = shared.clock
         self._monotonic = shared.clock.monotonic
@@ -112,9 +91,9 @@ class Fetches(Generic[Q, R]):
             response, exchange = await self._send(trip.request, trip.call)
             headers = response.headers.raw
             fields = combine(headers)
-            judged = self._judged(trip, response.status_code, headers, exchange, fields)
+            judged = self._keeping.judged(trip, response.status_code, headers, exchange, fields)
             if isinstance(judged, Storable):
-                return await self._stored(trip, response, judged.entry, headers, fields, why, flight)
+                return await self._keeping.pass_on(trip, response, judged.entry, headers, fields, why, flight)
             self._flights.land(trip.key, flight)
             told = cache_status.forwarded(why, detail=judged.reason)
             return passed_on(response, trip.call, self._counts, told, "miss", fields)
@@ -224,7 +203,7 @@ class Fetches(Generic[Q, R]):
             return await self._validate(trip, reuse, flight)
         response, exchange = await self._send(trip.request, trip.call)
         try:
-            return await self._keep(trip, response, exchange, reuse.why, flight)
+            return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
         except BaseException:
             await close(response)
             raise
@@ -247,17 +226,17 @@ class Fetches(Generic[Q, R]):
                     if answer is not None:
                         return answer
                     response, exchange = await self._send(trip.request, trip.call)
-                    return await self._keep(trip, response, exchange, reuse.why, flight)
+                    return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
                 case Completed():
                     whole = await filled(self._shelf, self._family, trip.request, old, verdict, response)
                     if whole is not None:
                         response = whole
-                        return await self._keep(trip, response, exchange, reuse.why, flight, sent=PARTIAL)
+                        return await self._keeping.keep(trip, response, exchange, reuse.why, flight, sent=PARTIAL)
                     await close(response)
                     response, exchange = await self._send(trip.request, trip.call)
-                    return await self._keep(trip, response, exchange, reuse.why, flight)
+                    return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
                 case Superseded(remove):
-                    return await self._keep(trip, response, exchange, reuse.why, flight, remove=remove)
+                    return await self._keeping.keep(trip, response, exchange, reuse.why, flight, remove=remove)
                 case Untouched() | Mismatch():
                     instead = await self._in_trouble(trip, reuse, response.status_code, flight)
                     if instead is not None:
@@ -315,7 +294,7 @@ class Fetches(Generic[Q, R]):
         if answers:
             await _discard(response, self._family)
         if keep:
-            stored = await self._store(trip, entry, flight, joining=False)
+            stored = await self._keeping.store(trip, entry, flight, joining=False)
         else:
             stored = False
             self._flights.land(trip.key, flight)
@@ -332,156 +311,6 @@ class Fetches(Generic[Q, R]):
             trip.call.age = age
             trip.call.source = trip.call.cache = "revalidated"
         return answer
-
-    async def _keep(
-        self,
-        trip: Trip[Q],
-        response: R,
-        exchange: Exchange,
-        why: Why,
-        flight: Flight | None,
-        *,
-        remove: bool = False,
-        sent: int | None = None,
-    ) -> R:
-        """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
-        headers = response.headers.raw
-        fields = combine(headers)
-        judged = self._judged(trip, response.status_code, headers, exchange, fields)
-        if isinstance(judged, Storable):
-            return await self._stored(
-                trip, response, judged.entry, headers, fields, why, flight, remove=remove, sent=sent
-            )
-        self._flights.land(trip.key, flight)
-        if remove:
-            await self._shelf.delete(trip.key)
-        told = cache_status.forwarded(why, status=sent, detail=judged.reason)
-        return passed_on(response, trip.call, self._counts, told, "miss", fields)
-
-    async def _stored(
-        self,
-        trip: Trip[Q],
-        response: R,
-        entry: Entry,
-        headers: Headers,
-        fields: Fields,
-        why: Why,
-        flight: Flight | None,
-        *,
-        remove: bool = False,
-        sent: int | None = None,
-    ) -> R:
-        """Pass on an answer that may be stored, which it is unless it is too long; see `_keep`."""
-        length = declared_length(headers)
-        stored, unstored = False, None
-        if length is None or length <= self._policy.max_entry_bytes:
-            stored = await self._take(trip, response, entry, length, flight)
-        else:
-            unstored = "too long"
-            self._flights.land(trip.key, flight)
-            if remove:
-                await self._shelf.delete(trip.key)
-        told = cache_status.forwarded(why, status=sent, stored=stored, detail=unstored)
-        return passed_on(response, trip.call, self._counts, told, "miss", fields)
-
-    def _judged(
-        self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange, fields: Fields
-    ) -> Storable | Unstorable:
-        if status == PARTIAL:
-            return judge_part(trip.ask, trip.key, headers, exchange, self._policy, trip.identity, fields)
-        return judge(trip.ask, trip.key, status, headers, exchange, self._policy, trip.identity, fields)
-
-    async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
-        """See to it that the body is stored; True if it is already.
-
-        A body in memory is stored now. So is one that others wait for, read whole before the leader's call
-        returns, unless it is too long for that, or of a kind that need not end. Any other is stored while the
-        caller reads it.
-        """
-        family = self._family
-        whole: bytes | None
-        if response.is_closed:
-            whole = await _content(response, family, length)
-        elif (body := family.body(response)).in_memory:
-            whole = body.peek()
-        else:
-            return await self._record(trip, response, entry, length, flight)
-        if whole is None or len(whole) > self._policy.max_entry_bytes or length not in (None, len(whole)):
-            self._flights.land(trip.key, flight)
-            return False
-        return await self._store(trip, entry.with_body(whole), flight)
-
-    async def _record(
-        self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None
-    ) -> bool:
-        """Keep what passes of a body on the wire, read by us for those who wait, or by the caller."""
-        family, flights, key = self._family, self._flights, trip.key
-        stored = handed_over = False
-
-        async def whole(kept: bytes | Spool) -> None:
-            nonlocal stored
-            if isinstance(kept, bytes):
-                stored = await self._store(trip, entry.with_body(kept), flight)
-            else:
-                stored = await self._store_spooled(trip, entry, kept, flight)
-
-        async def torn(kept: bytes | Spool, size: int) -> None:
-            part = cut_off(entry, size, length)
-            if part is not None:
-                self._counts.stored += await self._parts.keep_torn(trip.request, trip.url, part, kept, size, trip.mark)
-
-        def cut() -> None:
-            if handed_over:  # before that, how the call ends says what becomes of those who wait
-                flights.land(key, flight)
-
-        def passed() -> None:
-            if handed_over and flight is not None:
-                flight.moved = self._monotonic()
-
-        inside = family.body(response)
-        recording = Recording(
-            inside,
-            self._shelf,
-            memory=self._parts.limit if entry.status == PARTIAL else self._memory,
-            limit=self._parts.limit if entry.status == PARTIAL else self._policy.max_entry_bytes,
-            length=length,
-            whole=whole,
-            torn=torn,
-            cut=cut,
-            passed=passed,
-        )
-        body = family.rebody(response, (), rest=recording)
-        body.orphans = inside.orphans
-        if flight is not None and flight.followed and not endless(response):
-            await body.load(self._memory, lambda: flight.followed)
-        handed_over = True
-        if not recording.keeping:
-            flights.land(key, flight)
-        elif flight is not None:
-            flight.stream(self._monotonic())
-        return stored
-
-    async def _store(self, trip: Trip[Q], entry: Entry, flight: Flight | None, *, joining: bool = True) -> bool:
-        """True if it was stored; a part is first joined to what there is, unless it has come from there."""
-        try:
-            if joining and entry.status == PARTIAL:
-                stored = await self._parts.join(trip.request, trip.url, entry, trip.mark)
-            else:
-                stored = await self._shelf.put(entry, trip.mark)
-        finally:
-            # Also if the store is full or down: the answer is whole, and those who wait asked before it came.
-            self._flights.land(trip.key, flight, entry)
-        self._counts.stored += stored
-        return stored
-
-    async def _store_spooled(self, trip: Trip[Q], entry: Entry, spool: Spool, flight: Flight | None) -> bool:
-        stored = None
-        try:
-            stored = await spool.finish(entry, trip.mark)
-        finally:
-            self._flights.land(trip.key, flight, stored)  # without it, those who wait go their own way
-        self._counts.stored += stored is not None
-        return stored is not None
 
     async def _send(self, request: Q, call: Call) -> tuple[R, Exchange]:
         began, earlier = self._monotonic(), len(call.attempts)
@@ -512,28 +341,6 @@ class _Editable(Protocol):
     def raw(self) -> list[tuple[bytes, bytes]]: ...
     def __setitem__(self, key: str, value: str) -> None: ...
     def __delitem__(self, key: str) -> None: ...
-
-
-def endless(response: ResponseLike) -> bool:
-    """Whether the body may go on for ever: events and lines without a declared length."""
-    head = read_head(response.headers.raw)
-    return head.length is None and is_stream(head, response.status_code)
-
-
-async def _content(response: R, family: Family[Q, R], length: int | None) -> bytes | None:
-    """Wire bytes of a response that was made, or read, before it came to us; None if they are gone.
-
-    A mock transport's response can be read again. Others cannot, which shows by an error or by the length.
-    """
-    body = family.body(response)
-    try:
-        chunks, _ = await read_body(body, length or 0, lambda: True)
-    except Exception:  # of whatever stream stands there; the caller has the body in any case
-        return None
-    finally:
-        await body.aclose()
-    whole = b"".join(chunks)
-    return whole if len(whole) == length else None
 
 
 async def _discard(response: R, family: Family[Q, R]) -> None:

@@ -15,7 +15,8 @@ from holdfast.core.caching.request import read_ask
 from holdfast.core.caching.reuse import Validate
 from holdfast.errors import Refused
 from holdfast.policies.attempt import deadline_exceeded
-from holdfast.policies.cache_fetch import Fetches, Trip, close, endless
+from holdfast.policies.cache_fetch import Fetches, close
+from holdfast.policies.cache_keep import Trip, endless
 from holdfast.policies.cache_state import Shared
 from holdfast.policies.coalesce import Flight
 
