@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import holdfast
-from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Throttle, Window
+from holdfast import AdaptiveConcurrency, CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Throttle, Window
 from holdfast.events import Event, Refusal
 from holdfast.testing import Fails, Reply, VirtualClock
 from holdfast.testing.scripted import Step
@@ -73,9 +73,15 @@ async def test_a_throttle_that_observes_sends_all_and_counts_as_an_acting_one(fa
         assert acting == {name: seen[name] for name in acting}
 
 
-async def test_a_concurrency_limit_that_observes_counts_who_would_wait(family: FamilyModules) -> None:
+@pytest.mark.parametrize(
+    "limit",
+    [ConcurrencyLimit(2, max_queue=1, observe=True), AdaptiveConcurrency(start=2, max_queue=1, observe=True)],
+    ids=["fixed", "adaptive"],
+)
+async def test_a_concurrency_limit_that_observes_counts_who_would_wait(
+    limit: ConcurrencyLimit | AdaptiveConcurrency, family: FamilyModules
+) -> None:
     told: list[Event] = []
-    limit = ConcurrencyLimit(2, max_queue=1, observe=True)
     script = [Reply(200, delay=1.0)]
     settings: dict[str, Any] = {**ALONE, "concurrency": limit, "listeners": [told.append]}
     async with stage(family, script, repeat_last=True, **settings) as on:

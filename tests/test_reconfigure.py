@@ -206,6 +206,47 @@ async def test_what_is_not_changed_stays_as_it_was(family: FamilyModules) -> Non
             assert {b"x-attempt", b"idempotency-key"} <= {name.lower() for name, _ in sent.headers}
 
 
+async def test_a_hedge_waits_as_long_as_it_is_told_and_keeps_what_it_has_measured(family: FamilyModules) -> None:
+    settings: dict[str, Any] = {**ALONE, "breaker": None, "retry": ONE, "hedge": Hedge(quantile=0.5)}
+    script: list[Step] = [*[Reply(200, delay=0.1)] * 4, *[Reply(200, delay=5.0), Reply(200)] * 2]
+    async with stage(family, script, **settings) as on:
+        for _ in range(4):
+            await on.client.get(URL)
+        on.pipeline.reconfigure(hedge=Hedge(quantile=0.5, min_delay=2.0))
+        assert on.pipeline.snapshot()["origins"][KEY]["hedge"] == {"delay": 2.0, "samples": 4}
+        began = on.clock.monotonic()
+        await on.client.get(URL)
+        on.pipeline.reconfigure(hedge=Hedge(delay=0.5))
+        await on.client.get(URL)
+        assert [round(at - began, 6) for at in on.times[4:]] == [0.0, 2.0, 2.0, 2.5]
+
+
+async def test_a_limit_that_is_found_goes_on_from_where_it_is_within_other_bounds(family: FamilyModules) -> None:
+    settings: dict[str, Any] = {**ALONE, "breaker": None, "retry": None, "concurrency": AdaptiveConcurrency(start=20)}
+    async with stage(family, [Reply(429), Reply(200)], repeat_last=True, **settings) as on:
+        limits: list[int] = []
+        for changed in (
+            AdaptiveConcurrency(start=20),
+            AdaptiveConcurrency(start=5, max=9),
+            AdaptiveConcurrency(max=50),
+        ):
+            await on.client.get(URL)
+            on.pipeline.reconfigure(concurrency=changed)
+            limits.append(on.pipeline.snapshot()["origins"][KEY]["concurrency"]["limit"])
+        assert limits == [14, 9, 9]
+
+
+async def test_idempotency_keys_are_written_as_told_from_the_next_call_on(family: FamilyModules) -> None:
+    async with stage(family, [Reply(201)], repeat_last=True, idempotency=IdempotencyKeys()) as on:
+        for settings in (IdempotencyKeys(header="X-Request-Key"), IdempotencyKeys(methods=frozenset())):
+            await on.client.post(URL)
+            on.pipeline.reconfigure(idempotency=settings)
+        await on.client.post(URL)
+        names = [{name.lower() for name, _ in sent.headers} for sent in on.script.sent]
+        keys = {b"idempotency-key", b"x-request-key"}
+        assert [each & keys for each in names] == [{b"idempotency-key"}, {b"x-request-key"}, set()]
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -216,6 +257,9 @@ async def test_what_is_not_changed_stays_as_it_was(family: FamilyModules) -> Non
         ({"retry": ONE, "rate_limit": [RateLimit(1), RateLimit(2)]}, "how many"),
         ({"retry": ONE, "rate_limit": Window(1)}, "of which kind"),
         ({"concurrency": ConcurrencyLimit(5, total=9)}, "total"),
+        ({"concurrency": AdaptiveConcurrency()}, "of its kind"),
+        ({"hedge": Hedge()}, "hedge"),
+        ({"idempotency": IdempotencyKeys()}, "idempotency"),
     ],
     ids=spelled,
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from holdfast.policies.fallback import Fallbacks
     from holdfast.policies.fallback_settings import Fallback
     from holdfast.policies.hedge import Hedging
+    from holdfast.policies.idempotency import Keying
     from holdfast.policies.observed_limits import ObservedLimits
     from holdfast.policies.offline import Switch
     from holdfast.policies.rate_limit import Limit, RateLimiter
@@ -78,9 +79,11 @@ class Changes(TypedDict, total=False):
     retry: Retry
     budget: RetryBudget
     breaker: CircuitBreaker
+    hedge: Hedge
     throttle: Throttle
+    idempotency: IdempotencyKeys
     rate_limit: Limit | Sequence[Limit]
-    concurrency: ConcurrencyLimit
+    concurrency: ConcurrencyLimit | AdaptiveConcurrency
     deadline: float | None
     attempt_timeout: float | None
 
@@ -106,6 +109,7 @@ class Layers:
         self.fallbacks = _fallbacks(policies, clock, self.caching, emitter)
         self.retries = _retries(policies, clock, random, emitter)
         self.hedging = _hedging(policies, self.retries, clock, emitter)
+        self.keying = None if policies["idempotency"] is None else _keying(policies["idempotency"])
         self.throttling = _throttling(policies, clock, random, emitter)
         self.circuits = _circuits(policies, clock, random, emitter)
         self.concurrency = _concurrency(policies, clock, emitter)
@@ -118,7 +122,7 @@ class Layers:
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
             watch,
-            None if policies["idempotency"] is None else _idempotency(policies["idempotency"]),
+            self.keying,
             self.hedging or self.retries,
             refusals,
             self.throttling,
@@ -159,7 +163,11 @@ class Layers:
             self.circuits.reconfigure(breaker, policies["attempt_timeout"])
         if self.throttling is not None and throttle is not None:
             self.throttling.reconfigure(throttle)
-        if self.concurrency is not None and isinstance(permits, ConcurrencyLimit):
+        if self.hedging is not None and policies["hedge"] is not None:
+            self.hedging.reconfigure(policies["hedge"])
+        if self.keying is not None and policies["idempotency"] is not None:
+            self.keying.reconfigure(policies["idempotency"])
+        if self.concurrency is not None and permits is not None:
             self.concurrency.reconfigure(permits)
         if self.limiter is not None and not isinstance(self.limiter, Listening) and limits:
             self.limiter.reconfigure(limits)
@@ -201,13 +209,13 @@ class Layers:
 
 
 def _check_same_layers(before: Policies, after: Policies) -> None:
-    for name in ("retry", "budget", "breaker", "throttle", "concurrency", "rate_limit"):
+    for name in ("retry", "budget", "hedge", "breaker", "throttle", "idempotency", "concurrency", "rate_limit"):
         if (before[name] is None) != (after[name] is None):
             raise ValueError(f"reconfigure neither adds nor takes away a layer: {name}={after[name]}")
     permits = (before["concurrency"], after["concurrency"])
-    plain = [one for one in permits if isinstance(one, ConcurrencyLimit)]
-    if permits[0] != permits[1] and (len(plain) < 2 or (plain[0].total is None) != (plain[1].total is None)):
-        raise ValueError("reconfigure takes a ConcurrencyLimit for a ConcurrencyLimit, both with a total or without")
+    totals = [one.total is None for one in permits if isinstance(one, ConcurrencyLimit)]
+    if type(permits[0]) is not type(permits[1]) or len(set(totals)) > 1:
+        raise ValueError("reconfigure takes a concurrency limit for one of its kind, both with a total or without")
     if before["rate_limit"] != after["rate_limit"]:
         from holdfast.policies.rate_limit import shape_of
 
@@ -301,7 +309,7 @@ def _fallbacks(policies: Policies, clock: Clock, caching: Caching | None, emitte
     return Fallbacks(fallback, stored=caching, clock=clock, emitter=emitter)
 
 
-def _idempotency(settings: IdempotencyKeys) -> Middleware:
+def _keying(settings: IdempotencyKeys) -> Keying:
     from holdfast.policies.idempotency import Keying
 
     return Keying(settings)

@@ -43,7 +43,8 @@ class AdaptiveConcurrency(Settings):
     It is looked at when a window is over: after ``window`` seconds and ``samples`` answers, or ``window_max`` seconds.
     The limit grows while answers take no longer than under less load and more than half of it is used. It falls in
     proportion when they take longer, those beyond the ``quantile`` left out; and at once, to 0.7 of it, after a
-    timeout, a 429 or a 503, once for each window. ``max_queue`` bounds each line.
+    timeout, a 429 or a 503, once for each window. ``max_queue`` bounds each line. ``observe``: find the limit, count
+    and report who would have to wait or be refused, and hold back nobody.
 
     >>> AdaptiveConcurrency(max=50).start
     20
@@ -57,6 +58,7 @@ class AdaptiveConcurrency(Settings):
     samples: int = 50
     quantile: float = 0.9
     max_queue: int = 10_000
+    observe: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.start <= self.max:
@@ -111,6 +113,11 @@ class Gradient:
     def limit(self) -> int:
         """How many requests may be under way at once now."""
         return max(self._settings.min, int(self._steady * _PROBE_LOAD**self._depth + 1e-9))
+
+    def reconfigure(self, settings: AdaptiveConcurrency) -> None:
+        """Other settings from now on; the limit stays where it is, within the new bounds."""
+        self._settings = settings
+        self._move(self._steady)
 
     def answered(self, seconds: float, in_flight: int, now: float) -> None:
         """An answer came, ``seconds`` after its request, when ``in_flight`` were under way with it."""

@@ -78,6 +78,12 @@ class Latencies:
         self._current = [0] * _BUCKETS
         self._past = [0] * _BUCKETS
 
+    def reconfigure(self, hedge: Hedge) -> None:
+        """Other settings from now on; of a window of another length nothing is known yet."""
+        if hedge.window != self._hedge.window:
+            self._current, self._past = [0] * _BUCKETS, [0] * _BUCKETS
+        self._hedge = hedge
+
     def record(self, seconds: float, now: float) -> None:
         number = int(now // self._hedge.window)
         if number != self._number:

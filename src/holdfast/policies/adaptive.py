@@ -44,9 +44,8 @@ class AdaptiveLimits(Concurrency):
     """
 
     def __init__(self, settings: AdaptiveConcurrency, *, clock: Clock, emitter: Emitter | None = None) -> None:
-        super().__init__(ConcurrencyLimit(settings.start, max_queue=settings.max_queue), clock=clock)
+        super().__init__(_plain(settings), clock=clock, emitter=emitter)
         self._adaptive = settings
-        self._emitter = emitter
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         monotonic = self._clock.monotonic
@@ -74,6 +73,15 @@ class AdaptiveLimits(Concurrency):
 
         return super().bind(measured, family)
 
+    def reconfigure(self, settings: ConcurrencyLimit | AdaptiveConcurrency) -> None:
+        """Other settings from now on, also for those who wait; each limit goes on from where it is."""
+        assert isinstance(settings, AdaptiveConcurrency), "checked: of the same kind"
+        self.settings, self._adaptive = _plain(settings), settings
+        for key, permits in self._keys.items():
+            assert isinstance(permits, _Moving), "made below"
+            permits.gradient.reconfigure(settings)
+            self._follow(key, permits)
+
     def _make(self, key: str) -> Permits:
         return _Moving(Gradient(self._adaptive, self._clock.monotonic()))
 
@@ -96,3 +104,8 @@ class AdaptiveLimits(Concurrency):
         if isinstance(error, Refused) or call.superseded or fault(error) is Fault.SATURATED:
             return False
         return not call.cut_short(self._clock.monotonic())
+
+
+def _plain(settings: AdaptiveConcurrency) -> ConcurrencyLimit:
+    """What a limit that stands still needs to know of them."""
+    return ConcurrencyLimit(settings.start, max_queue=settings.max_queue, observe=settings.observe)

@@ -18,6 +18,7 @@ from holdfast.core.settings import Settings
 from holdfast.errors import ConcurrencyFull, DeadlineExceeded, Refused
 
 if TYPE_CHECKING:
+    from holdfast.core.gradient import AdaptiveConcurrency
     from holdfast.policies.emitter import Emitter
 
 __all__ = ["Concurrency", "ConcurrencyLimit", "Permits"]
@@ -183,8 +184,9 @@ class Concurrency:
             one.free -= 1
         return True
 
-    def reconfigure(self, settings: ConcurrencyLimit) -> None:
+    def reconfigure(self, settings: ConcurrencyLimit | AdaptiveConcurrency) -> None:
         """Other limits from now on, also for those who wait. Permits that are out stay out until they come back."""
+        assert isinstance(settings, ConcurrencyLimit), "checked: of the same kind"
         self.settings = settings
         for permits in self._keys.values():
             permits.resize(settings.limit)

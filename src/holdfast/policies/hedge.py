@@ -54,8 +54,18 @@ class Hedging:
         self.clock = clock
         self.emitter = emitter
         self._retries_others = retries_others
-        self.pays = not (retries_others and settings.retried)  # or the retry layer above does, and has the last word
         self._latencies: LRUCache[str, Latencies] = LRUCache(_KEYS)
+
+    @property
+    def pays(self) -> bool:
+        """Whether a call pays into the budget here; else the retry layer above does, and has the last word."""
+        return not (self._retries_others and self.settings.retried)
+
+    def reconfigure(self, settings: Hedge) -> None:
+        """Other settings for the calls that begin from now on; what answers took is remembered, in a window as long."""
+        self.settings = settings
+        for key in list(self._latencies):
+            super(LRUCache, self._latencies).__getitem__(key).reconfigure(settings)
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         if not self._retries_others:

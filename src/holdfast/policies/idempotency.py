@@ -22,6 +22,10 @@ class Keying:
     def __init__(self, settings: IdempotencyKeys) -> None:
         self._settings = settings
 
+    def reconfigure(self, settings: IdempotencyKeys) -> None:
+        """Other settings for the calls that begin from now on."""
+        self._settings = settings
+
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         methods, header, written = self._settings.methods, self._settings.header, self._settings.written
 
