@@ -75,7 +75,7 @@ def coverage(session: nox.Session) -> None:
     everything = ("--one-pair", *session.posargs)
     session.run("coverage", "run", "-m", "pytest", *everything, env=environment(), success_codes=[0, 1])
     # Real sockets on a shared machine: a test that a stall failed is asked once more, alone. It is printed above.
-    again = ("--last-failed", "--last-failed-no-failures", "none", "-n", "0")
+    again = ("--one-pair", "--last-failed", "--last-failed-no-failures", "none", "-n", "0")
     session.run("coverage", "run", "-m", "pytest", *again, env=environment(), success_codes=[0, 5])
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import pickle
 import traceback
 from base64 import b64encode
@@ -244,9 +243,8 @@ def test_a_credential_shows_nothing(make: Make) -> None:
 async def test_a_failing_call_shows_nothing(
     make: Make, family: FamilyModules, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(1)
-    for name in (family.name, "httpcore", "holdfast"):
-        logging.getLogger(name).setLevel(1)
+    for name in (None, family.name, "httpcore", "holdfast"):
+        caplog.set_level(1, logger=name)
     told: list[object] = []
     down = [Fails("ConnectError")] * 3
     settings: dict[str, Any] = {"hooks": [make(origins=HOME).hook()], "listeners": [told.append]}
