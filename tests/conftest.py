@@ -19,7 +19,7 @@ from tests.support import FAMILY_NAMES, FamilyModules
 
 CORE = Path(__file__).parent / "core"
 BUILT_ON = {
-    "httpx": ("httpx", "httpcore", "holdfast.httpx", "pytest_httpx", "respx"),
+    "httpx": ("httpx", "httpcore", "holdfast.httpx", "pytest_httpx", "respx", "tests.oauth.browser"),
     "httpx2": (
         "httpx2",
         "httpcore2",
