@@ -139,6 +139,13 @@ def fleet(session: nox.Session) -> None:
 
 
 @nox.session
+def oauth(session: nox.Session) -> None:
+    """OAuth beside real authorization servers, of npm; HOLDFAST_NODE_MODULES names where they are."""
+    install(session, "test")
+    pytest(session, "-n", "4", "tests/oauth", *session.posargs)  # half of it is waiting
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """The HTTP cache suite on every kind of cache, the public part in real time; `-- -rP` shows what each does."""
     install(session, "test")
