@@ -240,7 +240,7 @@ async def looking_on(family: Modules, rounds: int, calls: int) -> Section:
         more = median_difference(timing.cpu, name, BARE)
         kept = None if name == "all policies" else more / slower <= 12.0
         bar = "" if kept is None else "<= +12 us"
-        figures.append(Figure(name, f"+{more:.1f} us   scaled +{more / slower:.1f} us", bar, kept))
+        figures.append(Figure(name, f"{more:+.1f} us   scaled {more / slower:+.1f} us", bar, kept))
     return Section(f"An answer that nobody may store, {family.name}, at the transport", figures, timing.cpu)
 
 

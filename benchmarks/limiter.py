@@ -192,7 +192,7 @@ async def without_waiting(rounds: int) -> Section:
     for name, took in times.items():
         more, bar = took - times["plain await"], bars.get(name)
         kept = None if bar is None else more <= bar
-        figures.append(Figure(name, f"+{more:.2f} us", "" if bar is None else f"<= +{bar} us", kept))
+        figures.append(Figure(name, f"{more:+.2f} us", "" if bar is None else f"<= +{bar} us", kept))
     return Section("Rate limit, nobody waits: beyond a plain await", figures, times)
 
 

@@ -216,7 +216,7 @@ def figures_at_transport(rounds: Rounds) -> list[Figure]:
             continue
         more = median_difference(rounds, name, bare)
         bar = BARS.get(name)
-        value = f"{median_ratio(rounds, name, bare):.2f} x   +{more:.1f} us   scaled +{more / slower:.1f} us"
+        value = f"{median_ratio(rounds, name, bare):.2f} x   {more:+.1f} us   scaled {more / slower:+.1f} us"
         figures.append(
             Figure(name, value, "" if bar is None else f"<= +{bar:g} us", None if bar is None else more / slower <= bar)
         )

@@ -10,6 +10,8 @@ import importlib
 import inspect
 import re
 import sys
+import types
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +47,19 @@ def described(module: ModuleType) -> str:
                 f"class {name}{signature(value)}{bases(value)}",
                 *(f"    {line}" for line in members(value)),
             ]
-        elif callable(value):
+        elif inspect.isroutine(value):
             lines.append(f"def {name}{signature(value)}")
+        elif typing.get_origin(value) is not None:
+            lines.append(f"type {name} = {alias(value)}")
         else:
             lines.append(f"{name}: {type(value).__name__}")
     return "\n".join(lines) + "\n"
+
+
+def alias(value: object) -> str:
+    """Pythons print a union in two ways."""
+    cases = typing.get_args(value) if typing.get_origin(value) in (typing.Union, types.UnionType) else (value,)
+    return " | ".join(repr(annotation(case)) for case in cases)
 
 
 def bases(cls: type) -> str:
