@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import anyio
 import pytest
 
 from holdfast import Cache, MemoryStore, Pipeline, Tiered
+from holdfast.auth import APIKey, Basic, Bearer, HMACSignature, KeyPool
+from holdfast.client import Service
 from holdfast.core.caching.entry import Entry
+from holdfast.errors import Offline
 from holdfast.stores.base import Store, StoreError
 from holdfast.testing import Reply
 from tests.cache_origin import answer, told
@@ -49,6 +52,54 @@ async def test_what_is_private_is_not_given_by_a_shared_cache_with_the_same_stor
             assert told(await together.client.get(URL))[1] == "hit"
             assert (await alone.client.get(URL)).content == b"for this address alone"
             assert await together.pipeline.purge(url=URL) == 2
+
+
+# Whose answer it is, where what proves that is put on each attempt, below the cache
+
+
+def proven(name: str) -> Any:
+    async def prove(request: Any, call_next: Any) -> Any:
+        request.headers["X-Proof"] = name
+        return await call_next(request)
+
+    return prove
+
+
+USERS: dict[str, Callable[[str], tuple[Any, tuple[Any, ...]]]] = {
+    "bearer": lambda name: (Bearer(name), ()),
+    "what a function gives": lambda name: (Bearer(lambda: name), ()),
+    "basic": lambda name: (Basic(name, "same"), ()),
+    "query key": lambda name: (APIKey(name, query="key"), ()),
+    "cookie": lambda name: (APIKey(name, cookie="session"), ()),
+    "signature": lambda name: (HMACSignature(name, "same"), ()),
+    "pool": lambda name: (KeyPool({"one": APIKey(name)}), ()),
+    "interceptor": lambda name: (None, (proven(name),)),
+}
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["private", "shared"])
+@pytest.mark.parametrize("kind", USERS)
+async def test_what_is_put_on_an_attempt_tells_users_apart(family: FamilyModules, kind: str, shared: bool) -> None:
+    def whose(number: int, request: Any) -> Reply:
+        return answer(b"%d" % number, Content_Type="text/plain")
+
+    kept = not shared and kind != "interceptor"
+    async with stage(family, whose, pipeline=cached(shared=shared)) as on:
+        transport = family.holdfast.ResilientTransport(on.pipeline, inner=on.script)
+        async with Service("http://localhost", transport=transport) as service:
+            users = [service.using()]
+            for name in ("ada", "bob"):
+                auth, interceptors = USERS[kind](name)
+                users.append(service.using(auth=auth))
+                users[-1].around_attempt.extend(interceptors)
+            first, second = [[await user.GET("/me", str) for user in users] for _ in range(2)]
+            assert len({*first}) == 3
+            assert (second[0], second == first) == (first[0], kept)
+            assert len({*first[1:], *second[1:]}) == (2 if kept else 4)
+            on.pipeline.offline(probe_every=None)
+            for user, mine in zip(users, second, strict=True):
+                with nullcontext() if kept or user is users[0] else pytest.raises(Offline):
+                    assert await user.GET("/me", str) == mine
 
 
 # Ranges and validation

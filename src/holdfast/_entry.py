@@ -148,7 +148,7 @@ class Entry:
 
         monotonic, limit, telemetry = self._clock.monotonic, self._max_body_bytes, self._telemetry
 
-        def answer(ask: Ask, url: str, site: Site, options: Options) -> Found[Q, R] | None:
+        def answer(ask: Ask, url: str, site: Site, options: Options, signed: bool) -> Found[Q, R] | None:
             around = in_force()
             if owner.closing or (self.switch is not None and self.switch.away):
                 return None
@@ -156,7 +156,7 @@ class Entry:
                 return None
             now = monotonic()
             url = target(url)
-            found = cache.find(ask, url, options, limit)
+            found = cache.find(ask, url, options, limit, signed=signed)
             if found is None:
                 return None
             call = Call(options, now, None, None, options.key or site.key, owner)

@@ -226,10 +226,10 @@ class FoundLike(Protocol):
 class ShortWay(Protocol):
     """How a call is answered before there is a request; only with what a transport would answer it with at once."""
 
-    def __call__(self, ask: Ask, url: str, site: Site, options: Options) -> FoundLike | None:
+    def __call__(self, ask: Ask, url: str, site: Site, options: Options, signed: bool) -> FoundLike | None:
         """The answer, counted and told of; None if the call must go the long way.
 
-        ``url`` is at ``site``, and as the library would write it.
+        ``url`` is at ``site``, and as the library would write it. ``signed``: the request would have `AROUND_ATTEMPT`.
         """
         ...
 

@@ -343,7 +343,8 @@ class Channel:
         if site is None:
             site = self.backend.site = self._site()
         options = self._read_options(plan, None if credential is None else credential.identity)
-        return answer(self._ask(plan, accept, site), plan.target(site.base), site, options)
+        signed = credential is not None or bool(self.around_attempt) or bool(plan.around_attempt)
+        return answer(self._ask(plan, accept, site), plan.target(site.base), site, options, signed)
 
     def _site(self) -> Site:
         """How the library writes this service's address: asked once, so that its rules need not be known here."""

@@ -11,7 +11,7 @@ from typing import Final, Generic, Literal
 
 import anyio
 
-from holdfast._wire import Family, Handler, Q, R
+from holdfast._wire import AROUND_ATTEMPT, Family, Handler, Q, R
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.directives import RequestDirectives
@@ -60,10 +60,11 @@ class CacheLayer(Generic[Q, R]):
         self._fetch = fetches.fetch
         self._refresh = Refreshes(fetches, family, shared).begin
 
-    def find(self, ask: Ask, url: str, options: Options, limit: int | None) -> Found[Q, R] | None:
+    def find(self, ask: Ask, url: str, options: Options, limit: int | None, *, signed: bool) -> Found[Q, R] | None:
         """What answers a request at once, as `handle` would; None where that would wait, or do anything else.
 
-        ``url`` is as `target` gives it; ``limit`` is the cap on a decoded body. Nothing is counted yet: see `give`.
+        ``url`` is as `target` gives it; ``limit`` is the cap on a decoded body; ``signed``: the request would have
+        something around its attempts. Nothing is counted yet: see `give`.
         """
         shelf, identity = self._shelf, self._shared.identity
         if identity is None or shelf.lookup is None or shelf.owed:
@@ -71,7 +72,7 @@ class CacheLayer(Generic[Q, R]):
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
             ask = _asked(ask, options.cache)
-        if self._barred(ask.fields, options, url, rule) is not None:
+        if self._barred(ask.fields, options, url, rule, signed) is not None:
             return None
         url, key = self._keyed(ask, url, options, identity, rule)
         entries = shelf.lookup(key)
@@ -98,7 +99,7 @@ class CacheLayer(Generic[Q, R]):
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
             ask = _asked(ask, options.cache)
-        reason = self._barred(ask.fields, options, url, rule)
+        reason = self._barred(ask.fields, options, url, rule, AROUND_ATTEMPT in request.extensions)
         if reason is None and "target" in request.extensions:  # another request target on the wire than the URL's
             reason = "target"
         if reason is not None:
@@ -152,7 +153,9 @@ class CacheLayer(Generic[Q, R]):
         url, options = target(str(request.url)), call.options
         ask = read_ask(method, request.headers.raw)
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
-        if "target" in request.extensions or self._barred(ask.fields, options, url, rule) is not None:
+        if "target" in request.extensions:
+            return None
+        if self._barred(ask.fields, options, url, rule, AROUND_ATTEMPT in request.extensions) is not None:
             return None
         if ask.directives.no_store:
             return None
@@ -222,13 +225,16 @@ class CacheLayer(Generic[Q, R]):
             partition = identity.divided(partition, ask.fields, rule.key_headers)
         return url, primary_key(ask.method, url, partition)
 
-    def _barred(self, fields: Fields, options: Options, url: str, rule: CacheRule | None) -> str | None:
-        """Why the cache must keep out, for reasons that the request's cache directives know nothing of."""
+    def _barred(self, fields: Fields, options: Options, url: str, rule: CacheRule | None, signed: bool) -> str | None:
+        """Why the cache must keep out, for reasons that the request's cache directives know nothing of.
+
+        ``signed``: this request brings something along that may sign its attempts, as hooks do for all of them.
+        """
         if options.cache == "bypass":
             return _ASKED
         if rule is not None and rule.never:
             return "rule"
-        if self._signed and (self._everybody or options.identity is None):
+        if (signed or self._signed) and (self._everybody or options.identity is None):
             return "signed by a hook"  # whose answer it will be is not known yet
         host = fields.get(b"host")
         # A Host of the caller's own names another resource than the URL does, and the key holds the URL.
