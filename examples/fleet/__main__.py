@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import anyio
 
 from examples.fleet.page import as_html, as_json
-from examples.fleet.sites import read
+from examples.fleet.sites import Fleet, read
 from examples.fleet.survey import Survey, View, last_good, write_last_good
 
 
-async def watch(options: argparse.Namespace) -> None:
+async def watch(fleet: Fleet, options: argparse.Namespace) -> None:
     file = options.sites.with_name("last-good.json")
-    async with Survey(read(options.sites), last_good(file), answer_within=options.answer_within) as survey:
+    async with Survey(fleet, last_good(file), answer_within=options.answer_within) as survey:
         for number in count(1):
             view = await survey.view(options.within)
             write_last_good(file, survey.seen)
@@ -35,6 +37,7 @@ async def watch(options: argparse.Namespace) -> None:
 def show(view: View, options: argparse.Namespace) -> None:
     if options.html is not None:
         options.html.write_text(as_html(view), "utf-8")
+        print(f"{options.html}: {len(view.rows)} sites", file=sys.stderr)
     if options.json:
         print(json.dumps(as_json(view)), flush=True)
     elif options.html is None:
@@ -51,7 +54,13 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two views")
     parser.add_argument("--within", type=float, default=4.0, help="seconds that a view may take")
     parser.add_argument("--answer-within", type=float, default=1.5, help="seconds that a site may take")
-    anyio.run(watch, parser.parse_args())
+    options = parser.parse_args()
+    try:
+        fleet = read(options.sites)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    with suppress(KeyboardInterrupt):
+        anyio.run(watch, fleet, options)
 
 
 if __name__ == "__main__":

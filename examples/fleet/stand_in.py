@@ -17,6 +17,7 @@ import os
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -297,6 +298,7 @@ def fleet(count: int, servers: int, ailments: list[Health]) -> list[Site]:
 
 
 def write(sites: Sequence[Site], into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     for server in sorted({site.server for site in sites}):
         lines += [f"[servers.{server}]", "at_once = 4", ""]
@@ -345,7 +347,8 @@ def main() -> None:
     parser.add_argument("--slow-for", type=float, default=30.0, help="seconds")
     parser.add_argument("--servers", type=int, default=25)
     parser.add_argument("--well", action="store_true", help="no site is ill")
-    asyncio.run(serve(parser.parse_args()))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(parser.parse_args()))
 
 
 if __name__ == "__main__":

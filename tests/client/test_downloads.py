@@ -19,7 +19,8 @@ from holdfast.errors import DigestMismatch, InvalidInput, NotFound, Unavailable
 from holdfast.testing.faulty import Answer, Drip, FaultyServer, Raw
 from holdfast.testing.faulty.exchange import Behaviour
 from holdfast.testing.faulty.ledger import Received
-from tests.client.api import Shop
+from holdfast.testing.scripted import Fails, Reply
+from tests.client.api import Shop, stage
 from tests.faults.wire import HALF_READ
 from tests.support import FamilyModules
 
@@ -49,7 +50,7 @@ class Origin:
         self.asked.append((wanted, condition))
         headers = {**self.headers, **({} if self.etag is None else {"etag": self.etag})}
         start, status = 0, 200
-        if wanted is not None and self.ranges and condition == self.etag:
+        if wanted is not None and self.ranges and condition in (None, self.etag):
             start, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
             if start >= len(self.body):
                 return Answer(416, headers={"content-range": f"bytes */{len(self.body)}"})
@@ -206,6 +207,35 @@ async def test_a_server_may_give_a_range_in_smaller_ones(scene: Scene) -> None:
     fetched = await scene.call.download(scene.target)
     assert (fetched.resumed_at, fetched.requests) == (1000, 3)
     assert scene.target.read_bytes() == BODY
+
+
+async def test_more_than_a_range_promised_starts_over(scene: Scene) -> None:
+    leave(scene, BODY[:1000])
+    promised = {"etag": '"v1"', "content-range": f"bytes 1000-1999/{len(BODY)}"}
+    scene.server.on("/file", Answer(206, body=BODY[1000:5000], headers=promised), scene.origin)
+    fetched = await scene.call.download(scene.target)
+    assert (fetched.resumed_at, fetched.requests) == (0, 2)
+    assert scene.target.read_bytes() == BODY
+
+
+async def test_a_server_without_ranges_that_always_breaks_off_does_not_send_for_ever(
+    family: FamilyModules, tmp_path: Path
+) -> None:
+    headers = {"etag": '"v1"', "content-length": "9"}
+    async with stage(family, [Reply(200, headers=headers, body=(b"half",), then=Fails("ReadError"))]) as s:
+        with pytest.raises(family.http.ReadError):
+            await s.shop.GET("/file", None).download(tmp_path / "file.bin")
+        assert len(s.requests) == 6
+
+
+async def test_a_link_where_the_part_will_be_is_not_followed(scene: Scene) -> None:
+    precious = scene.target.with_name("precious")
+    precious.write_bytes(b"gold")
+    scene.target.with_name("file.bin.part").symlink_to(precious)
+    with pytest.raises(OSError, match=re.escape("file.bin.part")):
+        await scene.call.download(scene.target)
+    assert precious.read_bytes() == b"gold"
+    assert scene.origin.asked == []
 
 
 async def test_a_part_that_is_all_of_it_is_only_looked_at(scene: Scene) -> None:

@@ -1,19 +1,12 @@
-"""How does a body become a file, whole or not at all? In a part beside it, which a later request goes on with.
-
-Files are read, written and compared in threads. The part, and what is known of it, are ``NAME.part`` and
-``NAME.part.json``; the file itself appears in one step, when all of it is there.
-"""
+"""How does a body become a file, whole or not at all? In a part beside it, which a later request goes on with."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import os
-from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -21,6 +14,7 @@ import anyio.to_thread
 from holdfast._deadline import deadline
 from holdfast.client.channel import headers_of
 from holdfast.client.incoming import Incoming, check_idle, passes, pause
+from holdfast.client.part_file import BLOCK, PartFile
 from holdfast.client.plan import changed
 from holdfast.core.caching.ranges import read_content_range, strong_validator
 from holdfast.core.transfer import Part, digest_of, judge
@@ -33,17 +27,12 @@ if TYPE_CHECKING:
     from holdfast.client.plan import Plan
     from holdfast.client.upload import OnProgress
 
-try:
-    import fcntl
-except ImportError:  # Windows, which has no advisory locks; two downloads into one file are not told apart there
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = ["Download", "download"]
 
-_BLOCK: Final = 256 * 1024
-"""Bytes that are written, or compared, in one step in a thread; a hop there costs as much as copying 100 KiB."""
 _WAIT: Final = 0.1
 _IN_A_ROW: Final = 5
+_STARTS: Final = 5
+"""Times that one download begins anew. A server without ranges that always breaks off would send for ever."""
 
 
 class Download(Value):
@@ -92,12 +81,13 @@ class _Transfer:
         self._progress = progress
         self._idle = idle
         url = plan.target(channel.address.url)
-        self._file = _PartFile(path, hashlib.sha256(url.encode()).hexdigest())
+        self._file = PartFile(path, hashlib.sha256(url.encode()).hexdigest())
         self._length: int | None = None
         self._digest: str | None = None
         self._resumed_at = 0
         self._received = 0  # in this download
         self._requests = 0
+        self._starts = -1
         self._pieces: list[tuple[str, int, int]] = []  # Content-Digest of what stands from where to where
 
     async def run(self) -> Download:
@@ -112,8 +102,9 @@ class _Transfer:
                         break
                 except (StatusError, self._family.transport_error) as error:
                     in_vain = 0 if self._received > before else in_vain + 1
-                    resumable = file.part is not None and self._received > 0
-                    if not resumable or in_vain > _IN_A_ROW or not passes(error, self._family):
+                    resumable = self._received > 0 and (file.part is not None or file.size == 0)
+                    given_up = in_vain > _IN_A_ROW or self._starts >= _STARTS
+                    if not resumable or given_up or not passes(error, self._family):
                         raise
                     await self._channel.clock.sleep(pause(_WAIT, in_vain, error))
             return await self._finish()
@@ -162,6 +153,7 @@ class _Transfer:
         # Those of an encoded answer are digests of what is not written here.
         header = response.headers.get
         self._digest = None if encoded else header("repr-digest") or header("content-digest")
+        self._starts += 1
         await self._restart(None if encoded else self._part_of(response))
         return self._length
 
@@ -185,7 +177,7 @@ class _Transfer:
             while (piece := await incoming.next()) is not None:
                 pending.append(piece)
                 size += len(piece)
-                if size >= _BLOCK:
+                if size >= BLOCK:
                     ready, pending, size = pending, [], 0
                     await self._put(ready)
         finally:
@@ -226,107 +218,6 @@ class _Transfer:
         size = file.size
         await anyio.to_thread.run_sync(file.commit)
         return Download(file.target, size, self._resumed_at, self._requests, algorithm)
-
-
-class _PartFile:
-    """The part of a file and the note of what it is a part of. All of its methods block: they run in threads."""
-
-    def __init__(self, target: Path, url: str) -> None:
-        self.target = target
-        self.size = 0
-        self.part: Part | None = None
-        self._url = url  # its fingerprint: a URL may hold secrets
-        self._path = target.with_name(f"{target.name}.part")
-        self._note = target.with_name(f"{target.name}.part.json")
-        self._file: IO[bytes] | None = None
-        self._committed = False
-
-    def open(self, resume: bool) -> None:
-        """Raises OSError: BlockingIOError where another download writes it."""
-        if self.target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a download goes into a file", str(self.target))
-        self._file = self._locked()
-        self.size = self._file.seek(0, os.SEEK_END)
-        self.part = self._noted() if resume else None
-        if self.part is None or (self.part.length is not None and self.size > self.part.length):
-            self.restart(None)
-
-    def restart(self, part: Part | None) -> None:
-        """Begin again, as a part of this."""
-        assert self._file is not None, "open"
-        self._note.unlink(missing_ok=True)
-        self._file.truncate(0)
-        self.size, self.part = 0, part
-        if part is not None:
-            # Before the first byte: bytes are never there without what they are a part of.
-            self._note.write_text(json.dumps({"url": self._url, **vars(part)}), "utf-8")
-
-    def append(self, pieces: list[bytes]) -> None:
-        assert self._file is not None, "open"
-        self._file.writelines(pieces)
-        self._file.flush()
-        self.size += sum(map(len, pieces))
-
-    def digest(self, algorithm: str, start: int, stop: int) -> bytes:
-        assert self._file is not None, "open"
-        made = hashlib.new(algorithm.replace("-", ""))
-        for block in self._blocks(self._file, start, stop):
-            made.update(block)
-        return made.digest()
-
-    def commit(self) -> None:
-        """Have the whole file appear under its name."""
-        assert self._file is not None, "open"
-        os.fsync(self._file.fileno())
-        if fcntl is None:
-            self._file.close()  # Windows renames no open file
-        self._path.replace(self.target)  # still locked: nobody takes it for a part meanwhile
-        self._committed = True
-        self._note.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Leave a part that can be gone on with, and no other."""
-        if self._file is None:
-            return
-        with self._file:
-            if not self._committed and (self.part is None or self.size == 0):
-                with suppress(OSError):
-                    self._note.unlink(missing_ok=True)
-                    if fcntl is not None:
-                        self._path.unlink(missing_ok=True)
-
-    def _locked(self) -> IO[bytes]:
-        while True:
-            file = self._path.open("a+b")
-            if fcntl is None:
-                return file
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Who held it before may have given this very file its final name, or removed it.
-                if self._path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    return file
-            except FileNotFoundError:
-                pass
-            except BlockingIOError as error:
-                file.close()
-                raise BlockingIOError(error.errno, "another download writes this part", str(self._path)) from None
-            file.close()
-
-    def _noted(self) -> Part | None:
-        try:
-            noted: dict[str, Any] = json.loads(self._note.read_text("utf-8"))
-            if noted.pop("url") != self._url or not isinstance(noted["validator"], str):
-                return None
-            return Part(**noted)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or not ours: as if it were not there
-            return None
-
-    @staticmethod
-    def _blocks(file: IO[bytes], start: int, stop: int) -> Iterator[bytes]:
-        file.seek(start)
-        while start < stop and (block := file.read(min(_BLOCK, stop - start))):
-            start += len(block)
-            yield block
 
 
 def _length_of(response: ReceivedLike) -> int | None:
