@@ -66,11 +66,15 @@ class Background:
 
     def cancel(self) -> None:
         """Cancel what is under way, and do not wait for its end."""
+        self.give_up_lost()
+        for job in tuple(self._jobs):
+            job.scope.cancel()
+
+    def give_up_lost(self) -> None:
+        """Take work for over whose event loop was closed under it: it never runs again, and nobody else says so."""
         for job in tuple(self._jobs):
             if job.task is not None and job.task.get_loop().is_closed():
                 self._over(job)
-            else:
-                job.scope.cancel()
 
     async def aclose(self) -> None:
         """Cancel what is under way, and return when it is over, even if the caller is cancelled meanwhile."""

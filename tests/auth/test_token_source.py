@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import holdfast
 from holdfast._deadline import in_force
-from holdfast.auth import Secret, Token, TokenSource, TokenUnavailable
+from holdfast.auth import MemorySecrets, Secret, Token, TokenSource, TokenUnavailable
 from holdfast.core.tokens import Freshness, Refresh, freshness
 from holdfast.errors import Closed
 from holdfast.testing import VirtualClock
@@ -252,3 +253,92 @@ async def test_a_token_that_was_forgotten_does_not_come_back_with_a_refresh_that
         await clock.advance(1.0)
         assert await crowd(source, 3, clock, 1.0) == ["t3"] * 3
         assert [previous for _, previous in issuer.asked] == [None, "t1", None]
+
+
+async def test_a_token_of_which_only_the_end_is_told_is_not_renewed_on_every_call() -> None:
+    clock = VirtualClock()
+    fetched: list[Token] = []
+
+    async def fetch(previous: Token | None) -> Token:
+        fetched.append(Token(Secret(f"t{len(fetched)}"), expires_at=clock.wall() + 50.0))
+        return fetched[-1]
+
+    source = TokenSource(fetch, clock=clock)
+    for _ in range(44):
+        await source.get()
+        await clock.advance(1.0)
+    await source.aclose()
+    assert len(fetched) == 1
+
+
+async def test_a_stored_token_that_is_turned_down_at_once_is_renewed() -> None:
+    issuer = Issuer(VirtualClock(), takes=0.0)
+    store = MemorySecrets()
+    await store.save("token", Token(Secret("of yesterday")))
+    async with source_of(issuer, store=store) as source:
+        stored = await source.get()
+        assert stored.access_token == Secret("of yesterday")
+        assert source.invalidate(stored)
+        fetched = await source.get()
+        assert fetched.access_token == Secret("t1")
+        assert not source.invalidate(fetched)  # it was asked for a moment ago
+
+
+async def test_a_token_is_turned_down_by_what_it_says_and_not_by_which_object_it_is() -> None:
+    issuer = Issuer(VirtualClock(), takes=0.0)
+    async with source_of(issuer) as source:
+        await source.get()
+        await issuer.clock.advance(2.0)
+        assert source.invalidate(Token(Secret("t1")))
+        assert (await source.get()).access_token == Secret("t2")
+
+
+def test_a_refresh_whose_event_loop_was_closed_does_not_keep_the_next_loop_waiting() -> None:
+    async def fetch(previous: Token | None) -> Token:
+        await asyncio.sleep(0 if previous is None and asyncio.get_running_loop() is second else 60)
+        return Token(Secret("t"))
+
+    source = TokenSource(fetch)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    with pytest.raises(TimeoutError):
+        first.run_until_complete(asyncio.wait_for(source.get(), 0.01))
+    first.close()
+    try:
+        token = second.run_until_complete(asyncio.wait_for(source.get(), 5.0))
+    finally:
+        second.close()
+    assert token.access_token == Secret("t")
+
+
+class SlowDoor(MemorySecrets):
+    """Lets the next one in some time before the last one has gone on, as a lock between processes may."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    @asynccontextmanager
+    async def exclusive(self, name: str) -> AsyncGenerator[None]:
+        async with super().exclusive(name):
+            yield
+        await self.clock.sleep(1.0)
+
+    async def delete(self, name: str) -> None:
+        await self.clock.sleep(1.0)
+        await super().delete(name)
+
+
+async def test_a_refresh_that_waits_for_a_logout_does_not_undo_it() -> None:
+    issuer = Issuer(VirtualClock(), lifetime=300.0, takes=0.0)
+    clock, store = issuer.clock, SlowDoor(issuer.clock)
+    async with source_of(issuer, store=store) as source:
+        await crowd(source, 1, clock, 2.0)
+        await clock.advance(270.0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(source.forget)
+            await anyio.wait_all_tasks_blocked()
+            await source.get()  # begins one beside, which waits at the door
+            await anyio.wait_all_tasks_blocked()
+            await clock.advance(3.0)
+        assert len(issuer.asked) == 1
+        assert await store.load("token") is None

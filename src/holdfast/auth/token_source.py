@@ -16,6 +16,7 @@ from holdfast._waiting import Line
 from holdfast.background import Background
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.tokens import Freshness, Refresh, Token, freshness
+from holdfast.core.value import replace
 from holdfast.errors import Closed, HoldfastError
 
 __all__ = ["TokenSource", "TokenStore", "TokenUnavailable"]
@@ -23,6 +24,7 @@ __all__ = ["TokenSource", "TokenStore", "TokenUnavailable"]
 REFRESH_TIMEOUT: Final = 30.0
 TOO_SOON: Final = 1.0
 """A token that is turned down within a second of being issued does not get better by being renewed."""
+LONG_AGO: Final = float("-inf")
 SAVING: Final = 5.0
 """Seconds that a save may take, whoever is cancelled meanwhile: the token that was spent for it is gone."""
 
@@ -91,7 +93,7 @@ class TokenSource:
         self._line = Line()
         self._token: Token | None = None
         self._ends: float | None = None  # monotonic seconds
-        self._issued = float("-inf")
+        self._issued = LONG_AGO
         self._rejected: Token | None = None
         self._refresh = Refresh()
         self._failure: BaseException | None = None
@@ -125,26 +127,29 @@ class TokenSource:
             return True  # there is, or will be, a newer one
         if self._clock.monotonic() - self._issued < TOO_SOON:
             return False
-        self._rejected = token
+        self._rejected = current
         return True
 
     async def keep(self, token: Token) -> None:
         """Go on with a token that came by another way, such as a login; saved before anybody gets it."""
-        if self._store is not None:
-            async with self._store.exclusive(self._name):
-                await self._store.save(self._name, token)
-        self._era += 1
-        self._adopt(token)
+        token = self._dated(token)
+        if self._store is None:
+            self._begin_anew(token)
+            return
+        async with self._store.exclusive(self._name):
+            await self._store.save(self._name, token)
+            self._begin_anew(token)
 
     async def forget(self) -> Token | None:
         """Give out no token that there is now, here or from the store; what it was."""
         token = self._token
-        if self._store is not None:
-            async with self._store.exclusive(self._name):
-                token = await self._store.load(self._name) or token
-                await self._store.delete(self._name)
-        self._era += 1
-        self._token = self._unsaved = None
+        if self._store is None:
+            self._begin_anew(None)
+            return token
+        async with self._store.exclusive(self._name):
+            token = await self._store.load(self._name) or token
+            await self._store.delete(self._name)
+            self._begin_anew(None)  # in here: a refresh that waits outside would go on with the old one
         return token
 
     async def aclose(self) -> None:
@@ -158,6 +163,7 @@ class TokenSource:
         return freshness(None if self._ends is None else self._ends - now, token.lifetime)
 
     def _start(self) -> None:
+        self._background.give_up_lost()
         if not self._refreshing:
             self._refreshing = True
             self._failure = Closed("the source of tokens was closed", policy="auth")
@@ -167,10 +173,10 @@ class TokenSource:
         era = self._era
         try:
             with self._clock.timeout_at(self._clock.monotonic() + self._timeout):
-                token = await self._renewed()
-                if era == self._era:
-                    self._adopt(token)
-                    if self._freshness(self._issued) is Freshness.OVER:
+                token, issued = await self._renewed(era)
+                if era == self._era and token is not None:
+                    self._adopt(token, issued)
+                    if self._freshness(self._clock.monotonic()) is Freshness.OVER:
                         raise TokenUnavailable("the token that came had ended already")
                 self._failure = None
                 return
@@ -182,24 +188,28 @@ class TokenSource:
             self._clock.monotonic(), asked if isinstance(asked, (int, float)) else None
         )
 
-    async def _renewed(self) -> Token:
+    async def _renewed(self, era: int) -> tuple[Token | None, float]:
+        """The next token, and since when we know it; none if one was put in or taken away by hand meanwhile."""
         store, name = self._store, self._name
         if store is None:
-            return await self._fetch(self._token)
+            token = self._dated(await self._fetch(self._token))
+            return token, self._clock.monotonic()
         found = await store.load(name)  # most often another process was first
         if found is not None and self._is_news(found):
-            return found
+            return found, LONG_AGO
         async with store.exclusive(name):
+            if era != self._era:
+                return None, LONG_AGO
             found = await store.load(name)
             if self._unsaved is None or self._unsaved[0] != found:
                 if found is not None and self._is_news(found):
-                    return found
-                self._unsaved = found, await self._fetch(self._token if found is None else found)
+                    return found, LONG_AGO
+                self._unsaved = found, self._dated(await self._fetch(self._token if found is None else found))
             _, token = self._unsaved
             with anyio.move_on_after(SAVING, shield=True):
                 await store.save(name, token)
                 self._unsaved = None
-                return token
+                return token, self._clock.monotonic()
             raise TimeoutError(f"the token could not be saved in {SAVING:g} s")
 
     def _is_news(self, token: Token) -> bool:
@@ -210,11 +220,23 @@ class TokenSource:
         left = None if token.expires_at is None else token.expires_at - self._clock.wall()
         return freshness(left, token.lifetime) is Freshness.FRESH
 
-    def _adopt(self, token: Token) -> None:
+    def _dated(self, token: Token) -> Token:
+        """With the lifetime that it has from now on, where only its end was told: by that one knows what is late."""
+        if token.expires_at is None or token.lifetime is not None:
+            return token
+        return replace(token, lifetime=max(0.0, token.expires_at - self._clock.wall()))
+
+    def _begin_anew(self, token: Token | None) -> None:
+        self._era += 1
+        self._token = self._unsaved = None
+        if token is not None:
+            self._adopt(token, self._clock.monotonic())
+
+    def _adopt(self, token: Token, issued: float) -> None:
         now = self._clock.monotonic()
         self._token, self._rejected, self._refresh = token, None, Refresh()
         self._ends = None if token.expires_at is None else now + token.expires_at - self._clock.wall()
-        self._issued = now
+        self._issued = issued
 
     def _settle(self, began: bool) -> None:
         self._refreshing = False
