@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from typing import Final, TypeAlias
-
-from cachetools import LRUCache
 
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import EVERYBODY, NOBODY, split_key
@@ -13,8 +12,9 @@ from holdfast.core.caching.key import EVERYBODY, NOBODY, split_key
 _Record: TypeAlias = Entry | tuple[Entry, ...]  # a tuple only for several variants: it takes 48 bytes
 
 # What CPython adds to the bytes of an entry and of a key, measured with 1,000,000 entries.
-_ENTRY_OVERHEAD: Final = 460
-_INDEX_OVERHEAD: Final = 80
+_ENTRY_OVERHEAD: Final = 450
+_INDEX_OVERHEAD: Final = 40
+_GROUPED: Final = 32  # keys in a group of the index, when the store is full
 
 
 class MemoryStore:
@@ -30,7 +30,7 @@ class MemoryStore:
     shared by all pipelines of that loop; pipelines in other threads each need a store of their own.
     """
 
-    __slots__ = ("_indexed", "_records", "bytes_used", "max_bytes", "max_entries", "max_variants")
+    __slots__ = ("_groups", "_indexed", "_records", "bytes_used", "max_bytes", "max_entries", "max_variants")
 
     def __init__(
         self, *, max_bytes: int = 64 * 1024 * 1024, max_entries: int = 100_000, max_variants: int = 32
@@ -46,11 +46,12 @@ class MemoryStore:
         self.max_entries = max_entries
         self.max_variants = max_variants
         self.bytes_used = 0
-        # The sizes are added up here, not by cachetools' getsizeof, which keeps them: 75 bytes an entry.
-        self._records: LRUCache[str, _Record] = LRUCache(max_entries)
-        # Keys by URL, for purging; only those that do not follow from the URL itself. The URL is in the key, so its
-        # hash will do here, for a third of the memory; two URLs may have the same.
-        self._indexed: dict[int, str | set[str]] = {}
+        # Used longest ago first. cachetools' LRUCache is a dict beside one of these: 50 bytes an entry more.
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+        # Keys by URL, for purging; only those that do not follow from the URL itself. They lie in groups of some that
+        # are equal in a part of their URL's hash: one for each URL takes twice the memory.
+        self._groups = max(1, max_entries // _GROUPED)
+        self._indexed: dict[int, dict[str, None]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -64,10 +65,10 @@ class MemoryStore:
 
     def lookup(self, key: str) -> tuple[Entry, ...]:
         """As `get`, at once; see `holdfast.stores.base.SyncLookup`."""
-        try:
-            record = self._records[key]
-        except KeyError:
+        record = self._records.get(key)
+        if record is None:
             return ()
+        self._records.move_to_end(key)
         return record if isinstance(record, tuple) else (record,)
 
     async def get(self, key: str) -> tuple[Entry, ...]:
@@ -76,18 +77,13 @@ class MemoryStore:
 
     def put_now(self, entry: Entry) -> None:
         """As `put`, at once; see `holdfast.stores.base.SyncPut`."""
-        size, variants = _size((entry,)), [entry]
-        if before := self._remove(entry.key):
-            same = (entry.vary, entry.variant)
-            variants += [other for other in before if (other.vary, other.variant) != same]
-        if size > self.max_bytes:
-            del variants[0]
-        if len(variants) != 1 or size > self.max_bytes:  # else its size is known
-            del variants[self.max_variants :]
-            while (size := _size(variants)) > self.max_bytes:
-                variants.pop()
-        if variants:
-            self._add(entry.key, variants, size)
+        before = self._records.get(entry.key)
+        if isinstance(before, Entry) and before.variant == entry.variant and before.vary == entry.vary:
+            before = None
+        if before is None and _size(entry) <= self.max_bytes:
+            self._set(entry.key, entry)
+        else:
+            self._set(entry.key, self._beside(entry, () if before is None else _variants(before)))
 
     async def put(self, entry: Entry) -> None:
         """Store an entry, and forget those used longest ago until it fits."""
@@ -95,36 +91,34 @@ class MemoryStore:
 
     async def delete(self, key: str) -> None:
         """Remove all variants of ``key``."""
-        self._remove(key)
+        self._set(key, None)
 
     async def purge(self, url: str) -> int:
         """Remove every entry of a URL; the number removed."""
-        indexed = self._indexed.get(_short_hash(url), ())
-        keys = [key for key in ([indexed] if isinstance(indexed, str) else indexed) if split_key(key)[2] == url]
-        return sum(len(self._remove(key)) for key in (*(common + url for common in _COMMON), *keys))
+        near = self._indexed.get(hash(url) % self._groups, ())
+        keys = [common + url for common in _COMMON] + [key for key in near if split_key(key)[2] == url]
+        return sum(self._set(key, None) for key in keys)
 
     async def purge_prefix(self, prefix: str) -> int:
         """Remove every entry whose URL begins with ``prefix``, looking at all keys; the number removed."""
         keys = [key for key in self._records if split_key(key)[2].startswith(prefix)]
-        return sum(len(self._remove(key)) for key in keys)
+        return sum(self._set(key, None) for key in keys)
 
     async def purge_tag(self, tag: str) -> int:
         """Remove every entry that has ``tag``, looking at all entries; the number removed."""
         removed = 0
-        for key in list(self._records):
-            variants = self._peek(key)
-            kept = [entry for entry in variants if tag not in entry.tags]
+        for key, record in list(self._records.items()):
+            variants = _variants(record)
+            kept = tuple(entry for entry in variants if tag not in entry.tags)
             if len(kept) < len(variants):
+                self._set(key, _record(kept))
                 removed += len(variants) - len(kept)
-                self._remove(key)
-                if kept:
-                    self._add(key, kept, _size(kept))
         return removed
 
     async def entries(self) -> AsyncGenerator[Entry, None]:
         """Every entry, the one used longest ago first."""
         for key in list(self._records):
-            for entry in self._peek(key):
+            for entry in _variants(self._records.get(key, ())):
                 yield entry
 
     async def clear(self) -> None:
@@ -136,69 +130,67 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Nothing is held open, so nothing happens; the entries stay."""
 
-    def _peek(self, key: str) -> tuple[Entry, ...]:
-        """As `lookup`, but not a use."""
-        try:
-            record = super(LRUCache, self._records).__getitem__(key)  # its own notes the use
-        except KeyError:
-            return ()
-        return record if isinstance(record, tuple) else (record,)
+    def _beside(self, entry: Entry, others: tuple[Entry, ...]) -> _Record | None:
+        """What to store of ``entry`` and the variants of its key: the ones put last, as many as fit."""
+        variants = [entry] if _size(entry) <= self.max_bytes else []
+        same = (entry.vary, entry.variant)
+        variants += [other for other in others if (other.vary, other.variant) != same]
+        del variants[self.max_variants :]
+        while sum(map(_size, variants)) > self.max_bytes:
+            variants.pop()
+        return _record(tuple(variants))
 
-    def _add(self, key: str, variants: list[Entry], size: int) -> None:
+    def _set(self, key: str, record: _Record | None) -> int:
+        """Have ``record`` in place of what ``key`` had, and forget others until it fits; how many variants it had."""
         records = self._records
-        while records and (self.bytes_used + size > self.max_bytes or len(records) >= self.max_entries):
-            self._forget(*records.popitem())
-        records[key] = variants[0] if len(variants) == 1 else tuple(variants)
-        self.bytes_used += size
-        if key.startswith(_COMMON):
-            return
-        _, _, url = split_key(key)
-        number = _short_hash(url)
-        match self._indexed.get(number):
-            case None:
-                self._indexed[number] = key
-            case set() as keys:
-                keys.add(key)
-            case other:
-                self._indexed[number] = {other, key}
+        before = records.pop(key, None)
+        removed = 0 if before is None else self._forget(key, before)
+        if record is not None:
+            records[key] = record
+            self.bytes_used += _size(record) if isinstance(record, Entry) else sum(map(_size, record))
+            if not key.startswith(_COMMON):
+                self._indexed.setdefault(self._group(key), {})[key] = None
+            while self.bytes_used > self.max_bytes or len(records) > self.max_entries:
+                self._forget(*records.popitem(last=False))
+        return removed
 
-    def _remove(self, key: str) -> tuple[Entry, ...]:
-        variants = self.lookup(key)
-        if variants:
-            self._forget(key, self._records.pop(key))
+    def _group(self, key: str) -> int:
+        return hash(split_key(key)[2]) % self._groups
+
+    def _forget(self, key: str, record: _Record) -> int:
+        """Settle the accounts of a record that has left; how many variants it had."""
+        if isinstance(record, Entry):
+            self.bytes_used -= _size(record)
+            variants = 1
+        else:
+            self.bytes_used -= sum(map(_size, record))
+            variants = len(record)
+        if not key.startswith(_COMMON):
+            group = self._group(key)
+            keys = self._indexed[group]
+            del keys[key]
+            if not keys:
+                del self._indexed[group]
         return variants
 
-    def _forget(self, key: str, record: _Record) -> None:
-        """Settle the accounts of a record that has left."""
-        self.bytes_used -= _size(record if isinstance(record, tuple) else (record,))
-        _, _, url = split_key(key)
-        number = _short_hash(url)
-        match self._indexed.get(number):
-            case set() as keys:
-                keys.discard(key)
-                if not keys:
-                    del self._indexed[number]
-            case other if other == key:
-                del self._indexed[number]
-            case _:
-                pass
+
+def _variants(record: _Record) -> tuple[Entry, ...]:
+    return record if isinstance(record, tuple) else (record,)
 
 
-def _size(variants: list[Entry] | tuple[Entry, ...]) -> int:
-    """Bytes that the variants of one key count for."""
-    total = 0
-    for entry in variants:
-        key = entry.key
-        if entry.tags:  # as if each entry had its own, since those of a hostile origin all differ
-            total += sum(map(len, entry.tags))
-        total += entry.size + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
-        if not key.startswith(_COMMON):
-            total += _INDEX_OVERHEAD
-    return total
+def _record(variants: tuple[Entry, ...]) -> _Record | None:
+    return variants if len(variants) > 1 else variants[0] if variants else None
+
+
+def _size(entry: Entry) -> int:
+    """Bytes that an entry counts for."""
+    key = entry.key
+    size = entry.size + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
+    if not key.startswith(_COMMON):
+        size += _INDEX_OVERHEAD
+    if entry.tags:  # as if each entry had its own, since those of a hostile origin all differ
+        size += sum(map(len, entry.tags))
+    return size
 
 
 _COMMON: Final = (f"GET {NOBODY} ", f"GET {EVERYBODY} ")
-
-
-def _short_hash(url: str) -> int:
-    return hash(url) & 0x3FFFFFFF  # as much of it as the smallest int object holds
