@@ -171,6 +171,40 @@ async def test_running_calls_end_on_the_old_connections_and_new_ones_do_not(fami
         await server.await_for(lambda server: server.connections_open == 1)
 
 
+@pytest.mark.parametrize("leave", [Shop.reconnect, lambda shop: shop.aclose(5.0)], ids=["reconnect", "aclose"])
+async def test_an_auth_flow_of_several_requests_ends_where_it_began(family: FamilyModules, leave: Any) -> None:
+    challenge = {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
+    auth = family.http.DigestAuth("ada", "hunter2")
+    async with FaultyServer() as server, Shop(server.url, family=family.name, auth=auth) as shop:  # type: ignore[arg-type]
+        gate = server.gate()
+        server.on("/users/1", Held(gate, Whole(401, headers=challenge)), Whole.json({"id": 1, "name": "Ada"}))
+        found: list[User] = []
+
+        async def slow() -> None:
+            found.append(await shop.users.get(1))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(slow)
+            await server.await_for(lambda server: server.in_flight == 1)
+            tasks.start_soon(leave, shop)
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+        assert found == [User(1, "Ada")]
+        await server.await_for(lambda server: server.connections_open == 0)
+
+
+async def test_a_service_that_is_cancelled_while_it_waits_is_closed(family: FamilyModules) -> None:
+    async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
+        gate = server.gate()
+        server.on("/users/1", Held(gate, Whole.json({"id": 1, "name": "Ada"})))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(shop.users.get(1).using(retry=None).outcome)
+            await server.await_for(lambda server: server.in_flight == 1)
+            with anyio.move_on_after(0.05):
+                await shop.aclose(60.0)
+        await server.await_for(lambda server: server.connections_open == 0)
+
+
 async def test_who_does_not_end_in_time_is_cut_off(family: FamilyModules) -> None:
     async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
         gate = server.gate()

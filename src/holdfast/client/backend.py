@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from holdfast._waiting import running_loop
+from holdfast._waiting import Line, running_loop
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Closed, InvalidInput, WrongLoop
 
@@ -16,9 +16,42 @@ if TYPE_CHECKING:
     from holdfast.by_origin import Pipelines
     from holdfast.pipeline import Pipeline
 
-__all__ = ["Backend", "FamilyName"]
+__all__ = ["Backend", "Connections", "FamilyName"]
 
 FamilyName = Literal["httpx", "httpx2"]
+
+
+class Connections:
+    """A client, its transport where that is ours, and how many are sending by it: from a request to its answer's head.
+
+    They are waited for before the transport refuses calls, because an auth flow may send more than one request.
+    """
+
+    __slots__ = ("_last", "client", "sending", "transport")
+
+    def __init__(self, client: ClientLike[Any, Any], transport: Any) -> None:
+        self.client = client
+        self.transport = transport
+        self.sending = 0
+        self._last = Line()  # who waits for the last of them
+
+    def sent(self) -> None:
+        self.sending -= 1
+        if self.sending == 0:
+            self._last.admit(len(self._last))
+
+    async def aclose(self, drain: float) -> None:
+        """Have those who are sending end, and those who read; cut them off after ``drain`` seconds, or if cancelled."""
+        clock = SystemClock()
+        until = clock.monotonic() + drain
+        try:
+            if self.sending and drain > 0:
+                await self._last.wait(clock, until, lambda: None)
+            await self.transport.aclose(max(0.0, until - clock.monotonic()))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.transport.aclose()
+                await self.client.aclose()
 
 
 class Backend:
@@ -63,9 +96,8 @@ class Backend:
         self.told: set[str] = set()  # operations of which it was said that they will go
         self._transport = transport
         self._lent = client
-        self._client: ClientLike[Any, Any] | None = None
+        self._connections: Connections | None = None
         self._family: ClientFamily[Any, Any] | None = None
-        self._ours: Any = None  # the transport to be drained
         self._short_way: ShortWay | None = None
         self.site: Site | None = None  # asked for with the first call that a cache could answer
         self._loop: object = None
@@ -82,7 +114,7 @@ class Backend:
     @property
     def client(self) -> ClientLike[Any, Any]:
         """The client, made now if it is not there yet."""
-        return self.open()
+        return self.open().client
 
     @property
     def short_way(self) -> ShortWay | None:
@@ -108,46 +140,41 @@ class Backend:
         """Close what was made here; a lent client stays as it is."""
         if not self.owned or self._closed:
             return
+        if drain < 0:
+            raise InvalidInput(f"drain must be at least 0 seconds, got {drain}", argument="drain")
         self._closed = True
-        if self._client is not None:
-            if self._ours is not None:
-                await self._ours.aclose(drain)
-            await self._client.aclose()
+        if self._connections is not None:
+            await self._connections.aclose(drain)
 
     async def reconnect(self, drain: float) -> None:
         """See `Service.reconnect`."""
         if self._lent is not None or self._transport is not None:
             raise InvalidInput("a transport or client that was given has its own connections", argument="reconnect")
-        old, ours = self._client, self._ours
+        if drain < 0:
+            raise InvalidInput(f"drain must be at least 0 seconds, got {drain}", argument="drain")
+        old = self._connections
         if old is None or self._closed:
             return
         if self._loop is not None and self._loop is not running_loop():
             raise _wrong_loop(self._loop)
-        self._client = self._ours = self._short_way = self.site = None  # the next call makes new ones
-        try:
-            await ours.aclose(drain)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await ours.aclose()
-                await old.aclose()
+        self._connections = self._short_way = self.site = None  # the next call makes new ones
+        await old.aclose(drain)
 
-    def open(self) -> ClientLike[Any, Any]:
+    def open(self) -> Connections:
         """Make the client, if it is not there yet; from then on `resilient` is known."""
-        if self._client is not None:
-            return self._client
-        family = self.family
+        if self._connections is not None:
+            return self._connections
+        family, transport = self.family, self._transport
         if self._lent is not None:
             client = self._lent
             self.resilient = family.is_resilient(client)
         else:
-            transport, own = self._transport, self._transport is not None and family.is_resilient(self._transport)
-            if transport is None or not own:
+            if transport is None or not family.is_resilient(transport):
                 transport = family.transport(transport, self.pipeline)
-            self._ours = transport
             client = family.client(transport)
             self._short_way = family.short_way(transport)
-        self._client = client
-        return client
+        self._connections = Connections(client, transport)
+        return self._connections
 
 
 def _import(name: FamilyName) -> ClientFamily[Any, Any]:

@@ -213,8 +213,7 @@ class Channel:
             settings["auth"] = None if _credential(auth) is not None else auth  # else a lent client's own
 
         async def dispatch(request: Any) -> Any:
-            # Of the client that there is now: interceptors may take their time, and `reconnect` none.
-            return await self._follow(request, await self.backend.client.send(request, **settings), settings)
+            return await self._follow(request, await self._send(request, settings), settings)
 
         handle: Handler[Any, Any] = dispatch
         if self.around_call or plan.around_call:
@@ -293,6 +292,15 @@ class Channel:
             kinds=self.status_errors,
         )
 
+    async def _send(self, request: Any, settings: dict[str, Any]) -> Any:
+        """Send by the client that there is now: interceptors may take their time, and `reconnect` none."""
+        connections = self.backend.open()
+        connections.sending += 1
+        try:
+            return await connections.client.send(request, **settings)
+        finally:
+            connections.sent()
+
     async def _follow(self, request: Any, response: Any, settings: dict[str, Any]) -> Any:
         """Take redirects within the allowed origins, and none that turns a request into another one."""
         earlier: list[Any] = []
@@ -309,7 +317,7 @@ class Channel:
             if foreign:
                 settings = {**settings, "auth": None}
                 _strip(following)
-            request, response = following, await self.backend.client.send(following, **settings)
+            request, response = following, await self._send(following, settings)
         if earlier:
             response.history = [*earlier, *response.history]
         return response
