@@ -132,10 +132,10 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
-def fleet(session: nox.Session) -> None:
-    """The fleet example with all of its 500 sites: the first view within 5 seconds, the second by what changed."""
+def programs(session: nox.Session) -> None:
+    """The demo at its own pace, and the fleet example with all of its 500 sites: its first view within 5 seconds."""
     install(session, "test")
-    pytest(session, "-m", "slow", "-n", "0", "tests/examples", *session.posargs)
+    pytest(session, "-m", "slow", "-n", "0", "tests/cli", "tests/examples", *session.posargs)
 
 
 @nox.session

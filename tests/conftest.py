@@ -7,6 +7,7 @@ import importlib
 import ipaddress
 import os
 import re
+import signal
 import sys
 from collections import defaultdict
 from importlib import util
@@ -17,7 +18,7 @@ from hypothesis import settings
 
 from tests.support import FAMILY_NAMES, FamilyModules
 
-CORE = Path(__file__).parent / "core"
+CORE = "tests/core/"
 BUILT_ON = {
     "httpx": ("httpx", "httpcore", "holdfast.httpx", "pytest_httpx", "respx", "tests.oauth.browser"),
     "httpx2": (
@@ -90,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address differs between processes; use ids=spelled")
-        if CORE in item.path.parents:
+        if item.nodeid.startswith(CORE):
             item.add_marker(pytest.mark.smoke)
     if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
         left_out = pairs_in_turn(items, table=1 if config.getoption("one_pair") else 4)
@@ -145,3 +146,8 @@ def refuse_to_leave_this_machine(event: str, arguments: tuple[object, ...]) -> N
 
 
 sys.addaudithook(refuse_to_leave_this_machine)
+
+# A script's shell has what it starts with `&` ignore SIGINT, and so does all that is started from there: tests that
+# interrupt a program would wait for its end for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""The fleet example, as its operator runs it, over real sockets; the whole 500 sites in `nox -s fleet`."""
+"""The fleet example, as its operator runs it, over real sockets; the whole 500 sites in `nox -s programs`."""
 
 from __future__ import annotations
 
