@@ -251,6 +251,7 @@ class Call:
     queued = False
     recheck: Recheck | None = None
     full_attempt = True  # this attempt had its whole attempt timeout, not what a deadline left of it
+    unsigned = False  # this attempt waits for its credential: the server has not seen it
     retry_wait = 0.0
     source: str | None = "origin"
     cache: str | None = None
@@ -281,7 +282,12 @@ class Call:
         self.waits: dict[str, float] = {}
 
     def cut_short(self, now: float) -> bool:
-        """True if an attempt that failed by ``now`` may have done so because this call's deadline left it no time."""
+        """True if an attempt that failed by ``now`` may have done so for lack of time, and not for the server's fault.
+
+        Its call's deadline left it none, or it spent it waiting for its credential.
+        """
+        if self.unsigned:
+            return True
         return not self.full_attempt and self.deadline is not None and now >= self.deadline - _TIMER_SLACK
 
     def waited(self, place: str, seconds: float) -> None:

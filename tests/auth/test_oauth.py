@@ -7,13 +7,16 @@ import pickle
 import traceback
 from base64 import b64decode
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
 
+from holdfast import Pipeline
 from holdfast.auth import (
+    Bearer,
     ClientCredentials,
     JWTBearer,
     LoginRequired,
@@ -328,6 +331,31 @@ async def test_the_lane_has_a_circuit_of_its_own(family: FamilyModules) -> None:
         async with stage(family, auth=auth, base_url=HOME) as world:
             await world.shop.users.get(1)
     assert not server.requests
+
+
+@pytest.mark.parametrize("way", ["service", "hook"])
+@pytest.mark.parametrize("trouble", ["slow", "down"])
+async def test_what_a_token_costs_is_not_held_against_the_api(way: str, trouble: str, family: FamilyModules) -> None:
+    async def token() -> str:
+        await world.clock.sleep(5.0)
+        if trouble == "down":
+            raise OSError
+        return "t1"
+
+    bearer = Bearer(token, origins=HOME)
+    auth, hooks = (bearer, []) if way == "service" else (None, [bearer.hook()])
+    settings = {"attempt_timeout": 2.0, "retry": None, "hooks": hooks}
+    async with stage(family, auth=auth, base_url=HOME, pipeline=settings) as world:
+        for _ in range(2):
+            with pytest.raises(family.http.ReadTimeout, match="waited for its credential"):
+                await world.shop.users.get(1)
+        with pytest.raises(TokenUnavailable) if trouble == "down" else nullcontext():
+            await world.shop.users.get(1)
+        pipeline = world.shop.pipeline
+        assert isinstance(pipeline, Pipeline)
+        (circuit,) = pipeline.circuits.snapshot().values()
+        assert circuit["calls"] == len(world.requests) == (trouble == "slow")
+    await bearer.aclose()
 
 
 async def test_a_login_in_the_browser(family: FamilyModules) -> None:

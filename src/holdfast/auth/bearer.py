@@ -9,6 +9,7 @@ from typing import Final
 
 from holdfast.auth.credential import Attempt, OriginBound
 from holdfast.auth.token_source import TokenSource
+from holdfast.call import CALL, Call
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.secret import Secret
 from holdfast.core.tokens import Token
@@ -39,7 +40,7 @@ class TokenBound(OriginBound):
         self.source: Final = source
 
     async def _put_on(self, attempt: Attempt) -> Token:
-        token = await self.source.get()
+        token = await self._token_for(attempt)
         attempt.headers["Authorization"] = f"{_scheme(token.token_type)} {token.access_token.reveal()}"
         return token
 
@@ -48,6 +49,15 @@ class TokenBound(OriginBound):
         if not isinstance(proof, Token) or (challenge is not None and _INSUFFICIENT_SCOPE.search(challenge)):
             return False
         return self.source.invalidate(proof)
+
+    async def _token_for(self, attempt: Attempt) -> Token:
+        call: Call | None = attempt.extensions.get(CALL)
+        if call is None:
+            return await self.source.get()
+        call.unsigned = True  # and stays so if the attempt's time ends here
+        token = await self.source.get()
+        call.unsigned = False
+        return token
 
     async def aclose(self) -> None:
         """End a refresh that is under way."""

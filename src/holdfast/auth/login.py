@@ -106,7 +106,7 @@ class LoginToken(TokenBound):
         await self.source.forget()
 
     async def _put_on(self, attempt: Attempt) -> Token:
-        token = await self.source.get()
+        token = await self._token_for(attempt)
         if self._cookie is None:
             attempt.headers[self._header] = self._prefix + token.access_token.reveal()
         else:

@@ -129,7 +129,8 @@ class Attempts:
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
                     return response
-                raise family.timeout(f"the attempt was not over in {limit:.3g} s", request)
+                where = ", and still waited for its credential" if call.unsigned else ""
+                raise family.timeout(f"the attempt was not over in {limit:.3g} s{where}", request)
             except BaseException as error:
                 if number:
                     note(call, number, begun, monotonic(), None, error)

@@ -252,6 +252,8 @@ class Watch:
 def _says_down(error: Exception, call: Call, family: Family[Q, R]) -> bool:
     if isinstance(error, Refused):
         return isinstance(error, CircuitOpen) and error.state != "forced_open"
+    if call.unsigned:
+        return False
     # A timeout that only the deadline caused says nothing, unless others came before it.
     whole = call.full_attempt or len(call.attempts) > 1 or not isinstance(error, family.timeout_error)
     return read_attempt(status=None, fault=family.fault(error), whole=whole) is False
