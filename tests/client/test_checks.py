@@ -197,11 +197,12 @@ async def test_a_service_that_is_cancelled_while_it_waits_is_closed(family: Fami
     async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
         gate = server.gate()
         server.on("/users/1", Held(gate, Whole.json({"id": 1, "name": "Ada"})))
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(shop.users.get(1).using(retry=None).outcome)
-            await server.await_for(lambda server: server.in_flight == 1)
-            with anyio.move_on_after(0.05):
-                await shop.aclose(60.0)
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(shop.users.get(1).using(retry=None).outcome)
+                await server.await_for(lambda server: server.in_flight == 1)
+                with anyio.move_on_after(0.05):
+                    await shop.aclose(60.0)
         await server.await_for(lambda server: server.connections_open == 0)
 
 
