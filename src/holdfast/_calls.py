@@ -139,6 +139,9 @@ class CallFamily(Family[Work, Result]):
     def replayable(self, request: Work) -> bool:
         return True
 
+    def streams(self, request: Work) -> bool:
+        return False
+
     def preview(self, response: Result, request: Work) -> Result:
         return response
 

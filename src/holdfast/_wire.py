@@ -295,6 +295,10 @@ class Family(ABC, Generic[Q, R]):
         """True if the request's body can be sent again, byte for byte (RFC 9110 says nothing; R1.8 does)."""
 
     @abstractmethod
+    def streams(self, request: Q) -> bool:
+        """True if the request's body goes out piece by piece: how long that takes says nothing of the server."""
+
+    @abstractmethod
     def track(self, request: Q) -> Callable[[], bool]:
         """Wrap a body that cannot be replayed; the function tells whether its reading has begun."""
 

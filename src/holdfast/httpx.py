@@ -366,6 +366,9 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
         multipart = request.headers.get("content-type", "").startswith("multipart/")
         return isinstance(stream, httpx.AsyncByteStream) and isinstance(stream, httpx.SyncByteStream) and not multipart
 
+    def streams(self, request: httpx.Request) -> bool:
+        return not isinstance(request.stream, httpx.ByteStream)
+
     def track(self, request: httpx.Request) -> Callable[[], bool]:
         stream = request.stream
         if not isinstance(stream, _TrackedStream):

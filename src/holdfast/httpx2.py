@@ -366,6 +366,9 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
         multipart = request.headers.get("content-type", "").startswith("multipart/")
         return isinstance(stream, httpx2.AsyncByteStream) and isinstance(stream, httpx2.SyncByteStream) and not multipart
 
+    def streams(self, request: httpx2.Request) -> bool:
+        return not isinstance(request.stream, httpx2.ByteStream)
+
     def track(self, request: httpx2.Request) -> Callable[[], bool]:
         stream = request.stream
         if not isinstance(stream, _TrackedStream):

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from holdfast import DeadlineExceeded
 from holdfast.client import Upload
 from holdfast.errors import InvalidInput, Unavailable
-from holdfast.testing.faulty import Answer, FaultyServer
+from holdfast.testing.faulty import Answer, FaultyServer, Never, OnHead
 from holdfast.testing.faulty.exchange import Behaviour
 from holdfast.testing.faulty.ledger import Received
 from tests.client.api import Shop
@@ -43,6 +45,11 @@ async def scene(family: FamilyModules) -> Any:
         origin = Origin()
         server.on("/file", origin)
         yield shop, origin
+
+
+async def flood() -> AsyncIterator[bytes]:
+    while True:  # more than any socket keeps
+        yield BODY
 
 
 async def chunks() -> AsyncIterator[bytes]:
@@ -116,6 +123,32 @@ async def test_a_file_that_is_not_there_or_changes_is_an_error(scene: tuple[Shop
     with pytest.raises(OSError, match="changed"):
         await shop.PUT("/file", content=Upload(path, progress=grow))
     assert origin.bodies == []
+
+
+async def trickle(pieces: int) -> AsyncIterator[bytes]:
+    for _ in range(pieces):
+        await anyio.sleep(0.03)
+        yield b"x" * 1000
+
+
+async def test_an_upload_that_makes_progress_takes_its_time_and_one_that_stands_still_does_not(
+    family: FamilyModules,
+) -> None:
+    def put(shop: Shop, path: str, source: Any, deadline: float | None = None) -> Any:
+        return shop.PUT(path, content=Upload(source)).using(attempt_timeout=0.15, retry=None, deadline=deadline)
+
+    async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
+        server.on("/file", Answer(204))
+        server.on("/unread", OnHead(Never()))
+        server.on("/unanswered", Never())
+        await put(shop, "/file", trickle(8))
+        assert len(server.requests[-1].body) == 8000
+        with pytest.raises(DeadlineExceeded):
+            await put(shop, "/file", trickle(1000), deadline=0.1)
+        with pytest.raises(family.http.WriteTimeout):
+            await put(shop, "/unread", flood())
+        with pytest.raises(family.http.ReadTimeout):
+            await put(shop, "/unanswered", chunks())
 
 
 @pytest.mark.parametrize("bad", [{"source": "a", "size": 1}, {"source": "a", "block": 0}], ids=str)

@@ -7,6 +7,7 @@ failed attempt and not the caller's surprise.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,10 @@ class Attempts:
     The limit goes into ``request.extensions["timeout"]`` (each of connect, read, write and pool is narrowed
     to it), and a cancel scope stands behind it, ``family.grace`` later, because a read timeout is for each
     read and a dripping server never trips it. A stream that the deadline does not cover gets the caller's own
-    timeouts back once its head is there: a pause between two events is not an attempt that takes long. No
-    scope is made where there is neither deadline nor timeout. An attempt that the scope ended raises the
-    family's ReadTimeout. Cancellation from outside passes through.
+    timeouts back once its head is there: a pause between two events is not an attempt that takes long. Nor is a
+    body that goes out piece by piece, and its server takes it: ``timeout`` is then for each write and each read, and
+    the deadline for all of them. No scope is made where there is neither deadline nor timeout. An attempt that the
+    scope ended raises the family's ReadTimeout. Cancellation from outside passes through.
 
     ``buffer``: "auto" reads what `core.buffering.buffer_limit` says, True everything, False nothing; a body in
     memory holds no connection and no permit, and errors of the read are the attempt's. An answer with more than
@@ -70,6 +72,7 @@ class Attempts:
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         clock, monotonic, grace, buffer = self._clock, self._clock.monotonic, family.grace, self._buffer
         limit_of, body_of, everything = self._limit, family.body, sys.maxsize if self._cap is None else self._cap
+        streams = family.streams
         note: Note = _note
         if self._emitter is not None:
             from holdfast.policies.telemetry import told_before, told_of
@@ -116,7 +119,10 @@ class Attempts:
                 if narrowed is not None:
                     request.extensions = {**extensions, "timeout": narrowed}
                 call.sends = number = call.sends + 1
-                with clock.timeout_at(begun + limit + grace):
+                until = begun + limit
+                if streams(request):
+                    until = math.inf if call.deadline is None else call.deadline
+                with clock.timeout_at(until + grace):
                     response = await inner(request)
                     if not response.is_closed:
                         body = body_of(response)

@@ -199,7 +199,7 @@ class _VirtualTimeLimit:
         self._scope.__enter__()
         if self._deadline <= self._clock.monotonic():
             self._scope.cancel()
-        else:
+        elif self._deadline < math.inf:
             self._timer = self._clock.call_at(self._deadline, self._scope.cancel)
 
     def __exit__(
