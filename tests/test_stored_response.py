@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from holdfast import Cache
+from holdfast._families import append_field, fields_of, is_encoded
+from holdfast.core.caching.fields import combine
 from tests.cache_origin import answer, told
 from tests.scripting import URL, stage
 from tests.support import FamilyModules
@@ -168,3 +170,33 @@ async def test_a_hit_is_read_in_one_step_through_the_client(family: FamilyModule
             async for chunk in response.aiter_bytes():
                 assert (chunk, response.is_closed) == (b"hello", True)
             assert [part async for part in stream] == [], "what was closed is not read again"
+
+
+class Otherwise:
+    """Header fields of a library that keeps them in another way."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self.raw = raw
+
+    def __setitem__(self, key: str, value: str) -> None:
+        self.raw.append((key.encode(), value.encode()))
+
+
+@pytest.mark.parametrize(
+    ("raw", "encoded"),
+    [
+        ([], False),
+        ([(b"Content-Encoding", b"gzip"), (b"ETag", b'"a"')], True),
+        ([(b"X-Named", b"content-encoding"), (b"x-caf\xe9", b"\xff")], False),
+        ([(b"Vary", b"accept"), (b"ETag", b'"a"'), (b"VARY", b"origin")], False),
+    ],
+)
+def test_header_fields_are_read_in_place_as_from_a_list_of_them(
+    family: FamilyModules, raw: list[tuple[bytes, bytes]], encoded: bool
+) -> None:
+    for headers in (family.http.Headers(raw), Otherwise(list(raw))):
+        assert fields_of(headers) == combine(raw)
+        assert is_encoded(headers) is encoded
+        append_field(headers, b"Cache-Status", b"holdfast")
+        assert headers.raw == [*raw, (b"Cache-Status", b"holdfast")]
+        assert fields_of(headers)[b"cache-status"] == b"holdfast"

@@ -23,13 +23,13 @@ from holdfast._families import (
     bounded_decoders,
     grace,
     is_certificate_error,
+    is_encoded,
     leaks_when_cancelled,
     peer_broke_http2,
     refuse_inner_retries,
     unprocessed,
 )
 from holdfast.by_origin import Pipelines
-from holdfast.core.buffering import chained_encodings
 from holdfast.core.fault import Fault
 from holdfast.pipeline import Pipeline
 from holdfast.pools import PoolLimits, Pools
@@ -201,9 +201,7 @@ class _Response(httpx2.Response):
     """
 
     def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if chunk_size is None and not (
-            self.is_stream_consumed or self.is_closed or chained_encodings(self.headers.raw)
-        ):
+        if chunk_size is None and not (self.is_stream_consumed or self.is_closed or is_encoded(self.headers)):
             return self._as_it_comes()
         plain: Any = super().aiter_bytes(chunk_size)
         chunks: AsyncGenerator[bytes, None] = plain  # in both families, though the types of one say less

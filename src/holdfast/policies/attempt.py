@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast._body import Body
+from holdfast._families import is_encoded
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock
@@ -81,13 +82,13 @@ class Attempts:
 
         def ahead(request: Q, response: R, call: Call) -> int:
             """How many bytes of the body belong to the attempt: 0 if it is to be left where it is."""
-            asked, headers = call.options.buffer_body, response.headers.raw
+            asked, headers = call.options.buffer_body, response.headers
             setting = buffer if asked is None else asked
             size: int | None = 0
             if setting is False:
-                encodings = chained_encodings(headers)
+                encodings = chained_encodings(headers.raw) if is_encoded(headers) else 0
             else:
-                head = read_head(headers)
+                head = read_head(headers.raw)
                 encodings, size = head.encodings, buffer_limit(setting, head, request.method, response.status_code)
             if encodings > MAX_ENCODINGS:
                 raise family.undecodable(_too_many(encodings), request)

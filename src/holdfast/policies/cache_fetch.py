@@ -6,11 +6,12 @@ from typing import Final, Generic, Protocol, TypeAlias, cast
 
 import anyio
 
+from holdfast._families import fields_of
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import Call
 from holdfast.core.caching import cache_status, parts
 from holdfast.core.caching.entry import Entry, Exchange
-from holdfast.core.caching.fields import Headers, combine
+from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.parts import PARTIAL, Completed, completing, judge_rest
 from holdfast.core.caching.ranges import Span
@@ -90,7 +91,7 @@ class Fetches(Generic[Q, R]):
         try:
             response, exchange = await self._send(trip.request, trip.call)
             headers = response.headers.raw
-            fields = combine(headers)
+            fields = fields_of(response.headers)
             judged = self._keeping.judged(trip, response.status_code, headers, exchange, fields)
             if isinstance(judged, Storable):
                 return await self._keeping.pass_on(trip, response, judged.entry, headers, fields, why, flight)

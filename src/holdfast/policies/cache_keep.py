@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic
 
+from holdfast._families import fields_of
 from holdfast._wire import Family, Q, R, ResponseLike
 from holdfast.call import Call
 from holdfast.core.buffering import is_stream, read_head
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Entry, Exchange
-from holdfast.core.caching.fields import Fields, Headers, combine
+from holdfast.core.caching.fields import Fields, Headers
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import PARTIAL, cut_off, judge_part
 from holdfast.core.caching.request import Ask
@@ -67,7 +68,7 @@ class Keeping(Generic[Q, R]):
     ) -> R:
         """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
         headers = response.headers.raw
-        fields = combine(headers)
+        fields = fields_of(response.headers)
         judged = self.judged(trip, response.status_code, headers, exchange, fields)
         if isinstance(judged, Storable):
             return await self.pass_on(

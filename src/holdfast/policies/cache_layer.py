@@ -11,17 +11,18 @@ from typing import Final, Generic, Literal
 
 import anyio
 
+from holdfast._families import fields_of
 from holdfast._wire import AROUND_ATTEMPT, Family, Handler, Q, R
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.directives import RequestDirectives
 from holdfast.core.caching.entry import Entry
-from holdfast.core.caching.fields import Fields, combine
+from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
 from holdfast.core.caching.key import EVERYBODY, Identity, origin_of, primary_key, target
 from holdfast.core.caching.reach import Reach
-from holdfast.core.caching.request import NO_RULE, Ask, Terms, read_ask
+from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
 from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
 from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
@@ -94,7 +95,7 @@ class CacheLayer(Generic[Q, R]):
         if method != "GET" and method != "HEAD":
             return await self._change(request, call)
         url = target(str(request.url))
-        ask = read_ask(method, request.headers.raw)
+        ask = ask_of(method, fields_of(request.headers))
         options = call.options
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
@@ -151,7 +152,7 @@ class CacheLayer(Generic[Q, R]):
         if method != "GET" and method != "HEAD":
             return None
         url, options = target(str(request.url)), call.options
-        ask = read_ask(method, request.headers.raw)
+        ask = ask_of(method, fields_of(request.headers))
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if "target" in request.extensions:
             return None
@@ -261,7 +262,7 @@ class CacheLayer(Generic[Q, R]):
                     await self._purge(url, [url], ours)
             raise
         try:
-            fields = combine(response.headers.raw)
+            fields = fields_of(response.headers)
             worthless = invalidated(method, url, response.status_code, fields)
             # What the origin itself names is worthless, whatever became of the request.
             named = read_groups(fields.get(b"cache-group-invalidation"))

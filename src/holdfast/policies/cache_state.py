@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Generic
 
+from holdfast._families import append_field, fields_of
 from holdfast._wire import Family, HeadersLike, Q, R
 from holdfast.call import CALL, OPTIONS, Call
 from holdfast.clock import Clock
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Entry, unpack
-from holdfast.core.caching.fields import Fields, combine
+from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import PARTIAL, reply
 from holdfast.core.caching.policy import CachePolicy
@@ -232,10 +233,9 @@ def passed_on(
     else:
         counts.misses += 1
     call.cache, call.cache_status = cache, told
-    headers, text = response.headers, cache_status.member(told).decode("ascii")
-    if fields is None:  # a look-up by name that finds nothing costs more
-        fields = combine(headers.raw)
-    if _LOWER_STATUS_FIELD in fields:
-        text = f"{headers.get(_STATUS_FIELD)}, {text}"
-    headers[_STATUS_FIELD] = text
+    headers, member = response.headers, cache_status.member(told)
+    if _LOWER_STATUS_FIELD in (fields_of(headers) if fields is None else fields):
+        headers[_STATUS_FIELD] = f"{headers.get(_STATUS_FIELD)}, {member.decode('ascii')}"
+    else:
+        append_field(headers, cache_status.NAME, member)
     return response

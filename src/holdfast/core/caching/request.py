@@ -51,5 +51,9 @@ class Ask:
 
 def read_ask(method: str, headers: Headers) -> Ask:
     """Read a request's method and raw header fields."""
-    fields = combine(headers)
+    return ask_of(method, combine(headers))
+
+
+def ask_of(method: str, fields: Fields) -> Ask:
+    """As `read_ask`, of header fields as `combine` reads them."""
     return Ask(method, fields, request_directives(fields.get(b"cache-control")))
