@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from holdfast import Cache, MemoryStore, Pipeline, Tiered
-from holdfast.auth import APIKey, Basic, Bearer, HMACSignature, KeyPool
+from holdfast.auth import APIKey, Basic, Bearer, HMACSignature, KeyPool, LoginToken
 from holdfast.client import Service
 from holdfast.core.caching.entry import Entry
 from holdfast.errors import Offline
@@ -100,6 +100,29 @@ async def test_what_is_put_on_an_attempt_tells_users_apart(family: FamilyModules
             for user, mine in zip(users, second, strict=True):
                 with nullcontext() if kept or user is users[0] else pytest.raises(Offline):
                     assert await user.GET("/me", str) == mine
+
+
+@pytest.mark.parametrize("identity", [None, "family"])
+async def test_who_logs_in_after_a_logout_gets_none_of_the_last_one_s_answers(
+    family: FamilyModules, identity: str | None
+) -> None:
+    people = ["ada", "bob"]
+
+    async def login() -> dict[str, str]:
+        return {"accessToken": people.pop(0)}
+
+    def whose(number: int, request: Any) -> Reply:
+        return answer(request.headers["authorization"].encode(), Content_Type="text/plain")
+
+    auth = LoginToken(login=login, identity=identity)
+    async with stage(family, whose, pipeline=cached()) as on:
+        service = Service("http://localhost", client=on.client, auth=auth)
+        ada = [await service.GET("/me", str) for _ in range(2)]
+        await auth.logout()
+        bob = [await service.GET("/me", str) for _ in range(2)]
+        assert ada == ["Bearer ada", "Bearer ada"]
+        assert bob == (["Bearer bob", "Bearer bob"] if identity is None else ada)
+        assert len(on.script.sent) == (2 if identity is None else 1)
 
 
 # Ranges and validation

@@ -38,6 +38,13 @@ class TokenBound(OriginBound):
     ) -> None:
         super().__init__(origins=origins, allow_http=allow_http, identity=identity)
         self.source: Final = source
+        self._one_person = identity is not None
+
+    @property
+    def identity(self) -> str:
+        """As of every credential; another one after a login or logout by hand, unless it was given."""
+        own, era = self._own_identity(), self.source.era
+        return own if self._one_person or not era else f"{own}:{era}"
 
     async def _put_on(self, attempt: Attempt) -> Token:
         token = await self._token_for(attempt)

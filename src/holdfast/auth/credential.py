@@ -71,9 +71,7 @@ class OriginBound(ABC):
     @property
     def identity(self) -> str:
         """Whose answers these are, for a private cache. Not the secret, and nothing that tells it."""
-        if self._identity is None:
-            self._identity = self._default_identity()
-        return self._identity
+        return self._own_identity()
 
     @abstractmethod
     async def _put_on(self, attempt: Attempt) -> object:
@@ -86,7 +84,7 @@ class OriginBound(ABC):
         """
         if self._origins is None:
             bound = copy.copy(self)
-            bound._identity = self.identity
+            bound._identity = self._own_identity()
             bound._origins = Origins.of(origin, allow_http=self._allow_http)
             return bound
         if not self._origins.covers(origin):
@@ -139,6 +137,11 @@ class OriginBound(ABC):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a credential is not pickled: its secret would lie open in a file or on a wire")
+
+    def _own_identity(self) -> str:
+        if self._identity is None:
+            self._identity = self._default_identity()
+        return self._identity
 
     def _default_identity(self) -> str:
         return f"{type(self).__name__}:{secrets.token_hex(16)}"

@@ -99,7 +99,8 @@ class TokenSource:
         self._failure: BaseException | None = None
         self._refreshing = False
         self._unsaved: tuple[Token | None, Token] | None = None  # what it came of, and the token
-        self._era = 0  # grows when a token is put in or taken away by hand
+        self.era = 0
+        """Grows when a token is put in or taken away by hand: the next may be another person's."""
 
     async def get(self) -> Token:
         """A token that can be sent now. Raises `TokenUnavailable` if there is none and none is to be had."""
@@ -170,11 +171,11 @@ class TokenSource:
             self._background.start(self._renew, self._settle)
 
     async def _renew(self) -> None:
-        era = self._era
+        era = self.era
         try:
             with self._clock.timeout_at(self._clock.monotonic() + self._timeout):
                 token, issued = await self._renewed(era)
-                if era == self._era and token is not None:
+                if era == self.era and token is not None:
                     self._adopt(token, issued)
                     if self._freshness(self._clock.monotonic()) is Freshness.OVER:
                         raise TokenUnavailable("the token that came had ended already")
@@ -198,7 +199,7 @@ class TokenSource:
         if found is not None and self._is_news(found):
             return found, LONG_AGO
         async with store.exclusive(name):
-            if era != self._era:
+            if era != self.era:
                 return None, LONG_AGO
             found = await store.load(name)
             if self._unsaved is None or self._unsaved[0] != found:
@@ -227,7 +228,7 @@ class TokenSource:
         return replace(token, lifetime=max(0.0, token.expires_at - self._clock.wall()))
 
     def _begin_anew(self, token: Token | None) -> None:
-        self._era += 1
+        self.era += 1
         self._token = self._unsaved = None
         if token is not None:
             self._adopt(token, self._clock.monotonic())
