@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib import util
 from pathlib import Path
 
@@ -105,23 +105,22 @@ def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
     Two of the four, so that each test runs on both families and both loops; of one with ``table`` rows and more one
     for each row, so that those of a long table together run on all four. They take turns: each file sees every pair.
     """
-    tests: defaultdict[object, list[tuple[pytest.Item, dict[str, int]]]] = defaultdict(list)
+    tests: defaultdict[object, list[tuple[pytest.Item, int, int]]] = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            indices = dict(item.callspec.indices)
+            indices = item.callspec.indices
             if {"family", "anyio_backend"} <= indices.keys():
-                tests[item.function].append((item, indices))
+                tests[item.function].append((item, indices["family"], indices["anyio_backend"]))
     left_out: set[pytest.Item] = set()
-    for number, rows in enumerate(tests.values()):
-        pairs = [(indices.pop("family"), indices.pop("anyio_backend")) for _, indices in rows]
-        if len(set(pairs)) < 4:
+    for number, pairs in enumerate(tests.values()):
+        # A row is known by its place among those of its pair: pytest numbers some parameters over all pairs.
+        turns = Counter({(family, loop): number for _, family, loop in pairs})
+        if len(turns) < 4:
             continue
-        turns: dict[tuple[int, ...], int] = {}
-        for _, indices in rows:
-            turns.setdefault(tuple(indices.values()), number + len(turns))
-        is_table = len(turns) >= table
-        for (item, indices), (family, loop) in zip(rows, pairs, strict=True):
-            turn = turns[tuple(indices.values())]
+        is_table = len(pairs) >= 4 * table
+        for item, family, loop in pairs:
+            turn = turns[family, loop]
+            turns[family, loop] += 1
             if (turn + family + loop) % 2 or (is_table and (turn // 2 + family) % 2):
                 left_out.add(item)
     return left_out
