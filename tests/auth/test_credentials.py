@@ -46,7 +46,7 @@ Make = Callable[..., OriginBound]
 def logged_in(**settings: Any) -> OAuth2:
     """With a token at hand, so that nobody is asked for one."""
     auth = OAuth2(OAuthClient("worker", SECRET, server="https://id.test"), RefreshToken(SECRET), **settings)
-    auth.source._adopt(Token(Secret(SECRET), refresh_token=Secret(SECRET)))
+    auth.source._adopt(Token(Secret(SECRET), refresh_token=Secret(SECRET)), issued=0.0)
     return auth
 
 
