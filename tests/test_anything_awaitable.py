@@ -11,13 +11,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal
 
 import anyio
 import pytest
 
 import holdfast
-from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry, RetryBudget
+from holdfast import CircuitBreaker, ConcurrencyLimit, Hedge, Pipeline, RateLimit, Retry, RetryBudget
+from holdfast._deadline import in_force
 from holdfast.events import Event
 from holdfast.testing import Fails, Hangs, Reply, VirtualClock
 from tests.conftest import modules_of
@@ -27,7 +29,8 @@ from tests.support import FAMILY_NAMES, spelled
 pytestmark = pytest.mark.anyio
 KEY: Final = "inventory"
 ONE: Final = Retry(wait=lambda state: 1.0)
-ALONE: Final[dict[str, Any]] = {"retry": None, "breaker": None, "concurrency": None, "pacing": None}
+OTHERS_OFF: Final[dict[str, Any]] = {"breaker": None, "concurrency": None, "pacing": None}
+ALONE: Final[dict[str, Any]] = {**OTHERS_OFF, "retry": None}
 TWO: Final = CircuitBreaker(failures=2, failure_ratio=None, jitter=0.0, ramp_from=None)
 
 Step = Literal["good", "bad", "hang", "wrong"]
@@ -219,6 +222,29 @@ async def test_what_happens_is_told_in_the_same_records(form: str) -> None:
     assert {event.key for event in told} == {KEY}
 
 
+@pytest.mark.parametrize(
+    ("script", "call", "ends", "times", "after"),
+    [
+        (["hang", "good"], {}, "good", [0.0, 0.5], 1.5),
+        (["bad", "good"], {}, "good", [0.0, 0.0], 1.0),
+        (["bad"], {}, "bad", [0.0, 0.0], 0.0),
+        (["wrong"], {}, "wrong", [0.0], 0.0),
+        (["good"], {"hedge": False}, "good", [0.0], 1.0),
+        (["good"], {"idempotent": False}, "good", [0.0], 1.0),
+        (["hang"], {"deadline": 2.0}, "DeadlineExceeded", [0.0, 0.5], 2.0),
+    ],
+    ids=spelled,
+)
+async def test_what_takes_long_is_begun_once_more(
+    form: str, script: list[Step], call: dict[str, Any], ends: str, times: list[float], after: float
+) -> None:
+    settings = {**ALONE, "retry": ONE, "hedge": Hedge(delay=0.5), "attempt_timeout": None}
+    async with far_side(form, script, **settings) as side:
+        assert await side.call(**call) == ends
+        assert side.times == times
+        assert side.clock.monotonic() == pytest.approx(after, abs=0.3)
+
+
 # What only a function has
 
 
@@ -402,6 +428,32 @@ async def test_a_deadline_around_it_holds(pipeline: Pipeline) -> None:
         pipeline.circuits.force_open(KEY)
         with pytest.raises(holdfast.DeadlineExceeded):
             await pipeline.call(clock.sleep, math.inf, key=KEY)
+
+
+async def test_a_hedged_function_sees_the_context_and_its_deadline_and_the_one_too_late_is_cancelled() -> None:
+    clock, gone, begun = VirtualClock(jump=True), [], iter([math.inf, 1.0])
+    pipeline = Pipeline(clock=clock, hedge=Hedge(delay=0.5), retry=Retry(retry_if=lambda *_: True), **OTHERS_OFF)
+    who: ContextVar[str] = ContextVar("who")
+
+    @pipeline.guard(key=KEY, idempotent=True, failed_if=lambda found: not found[0])
+    async def ask(word: str) -> tuple[str, str, float]:
+        try:
+            await clock.sleep(next(begun))
+        except BaseException:
+            gone.append(word)
+            raise
+        around = in_force()
+        assert around is not None
+        return word, who.get(), around.left
+
+    who.set("me")
+    with holdfast.deadline(10.0, clock=clock):
+        assert await ask("found") == ("found", "me", 8.5)
+    await clock.settle()
+    assert gone == ["found"]
+    begun = iter([0.0, 0.0])
+    with holdfast.deadline(10.0, clock=clock):
+        assert (await ask(""))[0] == ""
 
 
 async def test_requests_and_calls_share_what_they_know_of_a_key() -> None:

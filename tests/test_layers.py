@@ -66,9 +66,10 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast._history": KNOWN_TO_ALL | {"holdfast.call"},
     "holdfast._waiting": KNOWN_TO_ALL | {"holdfast.core"},
     "holdfast._wire": KNOWN_TO_ALL | {"holdfast._body", "holdfast.call", "holdfast.core"},
-    "holdfast._calls": KNOWN_TO_ALL | {"holdfast._deadline", "holdfast._wire", "holdfast.call", "holdfast.core"},
     "holdfast._describe": KNOWN_TO_ALL,
     "holdfast.background": KNOWN_TO_ALL | {"holdfast._deadline"},
+    "holdfast._calls": KNOWN_TO_ALL
+    | {"holdfast._deadline", "holdfast._wire", "holdfast.background", "holdfast.call", "holdfast.core"},
     "holdfast.pools": BELOW_POLICIES,
     "holdfast.stores": BELOW_POLICIES,
     "holdfast.policies": BELOW_POLICIES | STORE_CONTRACT,

@@ -190,6 +190,9 @@ async def test_what_is_not_http_goes_offline_too() -> None:
 
     assert [await call() for _ in range(33)] == [*["ConnectionError"] * 31, *["Offline"] * 2]
     assert pipeline.is_offline("database")
+    with pytest.raises(Offline) as caught:
+        await pipeline.call(ask, key="database")
+    assert str(caught.value) == "offline: the function guarded as database was not called"
     up = True
     assert [await call() for _ in range(9)] == [*["Offline"] * 7, *["answer"] * 2]
     assert not pipeline.is_offline("database")

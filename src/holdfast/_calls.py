@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import update_wrapper
-from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from cachetools import LRUCache
 
-from holdfast._deadline import in_force
+from holdfast._deadline import in_force, share
 from holdfast._wire import Family, Handler
+from holdfast.background import Background
 from holdfast.call import DEFAULT_OPTIONS, OPTIONS, Call, Options, Owner, read_options
 from holdfast.clock import Clock
 from holdfast.core.fault import Fault
@@ -146,7 +147,7 @@ class CallFamily(Family[Work, Result]):
         return response
 
     def fresh_attempt(self, request: Work) -> Work:
-        raise AssertionError("each call is a request of its own")
+        return Work(request.run, request.failed_if, request.extensions[OPTIONS])
 
     def _no_body(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("a result has no body, and is made by its function alone")
@@ -156,16 +157,26 @@ class CallFamily(Family[Work, Result]):
 
 
 class _Open:
-    """The `Owner` of calls that come through no transport: never closed."""
+    """The `Owner` of calls that come through no transport: never closed, and has the arms of hedged calls."""
 
     closing = closed = False
     running = 0
 
+    def __init__(self) -> None:
+        self._background = Background()
+
     def leave(self, error: BaseException | None, complete: bool) -> None:
         self.running -= 1
 
-    def start(self, work: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> Literal[False]:
-        return False
+    def start(self, work: Callable[[], Awaitable[None]], lost: Callable[[], None]) -> bool:
+        around = in_force()
+
+        async def within() -> None:
+            share(around)  # the function runs here, and what it calls has its caller's deadline
+            await work()
+
+        self._background.start(within, lambda began: None if began else lost())
+        return True
 
 
 class _Binds(Protocol):

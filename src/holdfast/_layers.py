@@ -136,7 +136,7 @@ class Layers:
         # For what is not HTTP (`_calls`): those that need neither methods, header fields nor bodies.
         self.for_calls: tuple[Middleware, ...] = _present(
             watch,
-            self.retries,
+            self.hedging or self.retries,
             refusals,
             self.throttling,
             self.circuits,

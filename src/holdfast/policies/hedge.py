@@ -38,7 +38,8 @@ class Hedging:
     Each arm is an attempt like any other, with a permit, a token and a verdict of the circuit; but only the first
     one waits for them. Others take what is free, and one retry of the budget, or are not sent. The arm that came too
     late is cancelled, or let end and closed where the family's pool does not survive a cancellation; what becomes of
-    it counts for no circuit. It belongs to the transport, whose `aclose` waits for it.
+    it counts for no circuit. It belongs to the transport, whose `aclose` waits for it. Of functions (`Pipeline.guard`)
+    those are hedged that may be called twice; each arm is a task of its own.
 
     Cancelling the call cancels all arms, and returns when they have ended.
 
@@ -114,6 +115,8 @@ class Hedging:
         options = call.options
         if call.single or options.hedge is False or options.attempts == 1:
             return False
+        if not family.http:
+            return call.options.idempotent
         safe = request.method in self.settings.methods or call.keyed(request.headers)
         return safe and family.replayable(request)
 
@@ -132,6 +135,7 @@ class _Arm(Generic[Q, R]):
     __slots__ = (
         "began",
         "call",
+        "came_out",
         "ended",
         "error",
         "number",
@@ -154,6 +158,7 @@ class _Arm(Generic[Q, R]):
         self.request.extensions[CALL] = own
         self.scope = anyio.CancelScope()
         self.ended = False
+        self.came_out = False  # ended by an answer or an error of its own, before anybody called it off
         self.response: R | None = None
         self.error: Exception | None = None
         self.turned_down = False  # by the user's predicate
@@ -260,8 +265,9 @@ class _Race(Generic[Q, R]):
             with arm.scope:
                 if not self._over:
                     arm.response = await self._inner(arm.request)
+                    arm.came_out = True
         except Exception as error:  # the caller gets it, if it decides
-            arm.error = error
+            arm.error, arm.came_out = error, True
         finally:
             self._end(arm)
         if self._over and arm.response is not None:
@@ -319,7 +325,7 @@ class _Race(Generic[Q, R]):
 
     def _turns_down(self, response: R | None, number: int) -> bool:
         retry_if = self._retries.settings.retry_if
-        if retry_if is None or response is None:
+        if retry_if is None or response is None or not self._family.http:
             return False
         return bool(retry_if(self._family.preview(response, self._request), number))
 
@@ -376,7 +382,7 @@ class _Race(Generic[Q, R]):
                 self._retries.refund(call.key)
         call.attempts.sort(key=itemgetter(0))
         call.sends += sum(arm.sent for arm in self._arms)
-        if self._layer.pays and any(arm.sent and not arm.saturated for arm in self._arms):
+        if self._layer.pays and any(arm.sent and arm.came_out and not arm.saturated for arm in self._arms):
             self._retries.deposit(call.key)
 
     def _deliver(self, arm: _Arm[Q, R]) -> R:

@@ -144,7 +144,7 @@ class Switch:
             if self._stored is not None and request.method in SAFE_METHODS:
                 stored = await self._stored.stored(request, family)
             if stored is None:
-                refusal = self._refusal(scope, request, call)
+                refusal = self._refusal(scope, request, call, family.http)
                 if self._emitter is not None:
                     self._emitter.refused(call, refusal)
                 raise family.refusal(refusal, request) from failure
@@ -208,12 +208,14 @@ class Switch:
         except OSError:  # the call that probed is protected from it
             _logger.exception("the file that says that a pipeline is offline could not be removed")
 
-    def _refusal(self, scope: str, request: RequestLike, call: Call) -> Offline:
+    def _refusal(self, scope: str, request: RequestLike, call: Call, http: bool) -> Offline:
         call.reason = "offline"
         upcoming = self.away[scope].next_probe if scope in self.away else None
         what = "nothing that is stored answers it" if request.method in SAFE_METHODS else "it would change something"
         return Offline(
-            f"offline: {request.method} to {call.key} was not sent, and {what}",
+            f"offline: {request.method} to {call.key} was not sent, and {what}"
+            if http
+            else f"offline: the function guarded as {call.key} was not called",
             policy="offline",
             key=call.key,
             retry_after=None if upcoming is None else max(0.0, upcoming - self._clock.monotonic()),
