@@ -6,7 +6,7 @@ import logging
 import pickle
 import traceback
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -32,7 +32,7 @@ from holdfast.auth import (
     TokenUnavailable,
 )
 from holdfast.core.oauth.authorization import challenge
-from holdfast.errors import CircuitOpen, InvalidInput
+from holdfast.errors import CircuitOpen, Forbidden, InvalidInput, Unauthorized
 from holdfast.testing import VirtualClock
 from holdfast.testing.scripted import Fails, Hangs, Reply
 from tests.auth.authorization_server import ISSUER, METADATA, AuthorizationServer, client_of
@@ -59,16 +59,39 @@ async def test_a_service_gets_its_token_by_itself_and_asks_once_in_a_lifetime(fa
     assert server.forms == [{"grant_type": "client_credentials", "scope": "orders:read"}]
 
 
-async def test_a_token_that_the_api_turns_down_is_renewed_once(family: FamilyModules) -> None:
+NO_SCOPE = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    yield b"{}"
+
+
+@pytest.mark.parametrize("way", ["service", "hook"])
+@pytest.mark.parametrize(
+    ("answers", "content", "sent", "error"),
+    [
+        ([Reply(401), ADA], b"{}", ["Bearer t1", "Bearer t2"], None),
+        ([Reply(401), Reply(401), ADA], b"{}", ["Bearer t1", "Bearer t2"], Unauthorized),
+        ([Reply(401), ADA], pieces, ["Bearer t1"], Unauthorized),
+        ([Reply(401, headers=NO_SCOPE), ADA], b"{}", ["Bearer t1"], Unauthorized),
+        ([Reply(403, headers=NO_SCOPE), ADA], b"{}", ["Bearer t1"], Forbidden),
+    ],
+    ids=["renewed", "once", "a stream is sent once", "scope", "forbidden"],
+)
+async def test_a_token_that_the_api_turns_down_is_renewed_once(
+    way: str, answers: list[Reply], content: Any, sent: list[str], error: type[Exception] | None, family: FamilyModules
+) -> None:
     server = AuthorizationServer()
     clock = VirtualClock(jump=True)
     async with client_of(family, server, clock=clock) as client:
-        auth = OAuth2(client, ClientCredentials())
-        await access(auth)
+        oauth = OAuth2(client, ClientCredentials(), origins=HOME)
+        await access(oauth)
         await clock.advance(10.0)
-        async with stage(family, [Reply(401), ADA], auth=auth, base_url=HOME) as world:
-            assert (await world.shop.users.get(1)).name == "Ada"
-            assert [request.headers["authorization"] for request in world.requests] == ["Bearer t1", "Bearer t2"]
+        auth, hooks = (oauth, []) if way == "service" else (None, [oauth.hook()])
+        async with stage(family, answers, auth=auth, base_url=HOME, pipeline={"hooks": hooks}) as world:
+            with nullcontext() if error is None else pytest.raises(error):
+                await world.shop.POST("/x", bytes, content=content() if callable(content) else content)
+            assert [request.headers["authorization"] for request in world.requests] == sent
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
-from typing import Final
+from typing import Any, Final
 
-from holdfast.auth.credential import Attempt, OriginBound
+from holdfast.auth.credential import Again, Attempt, Hook, OriginBound
 from holdfast.auth.token_source import TokenSource
 from holdfast.call import CALL, Call
 from holdfast.clock import Clock, SystemClock
@@ -56,6 +56,21 @@ class TokenBound(OriginBound):
         if not isinstance(proof, Token) or (challenge is not None and _INSUFFICIENT_SCOPE.search(challenge)):
             return False
         return self.source.invalidate(proof)
+
+    def hook(self) -> Hook:
+        """As every credential's, and after a 401 the attempt is made once more with the next token."""
+        self._bound()
+
+        async def sign(request: Any, attempt: int) -> Again | None:
+            proof = await self.sign(request)
+
+            async def again(response: Any) -> bool:
+                challenge = response.headers.get("www-authenticate")
+                return response.status_code == 401 and await self.rejected(proof, challenge)
+
+            return None if proof is None else again
+
+        return sign
 
     async def _token_for(self, attempt: Attempt) -> Token:
         call: Call | None = attempt.extensions.get(CALL)

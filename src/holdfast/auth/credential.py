@@ -16,9 +16,15 @@ from holdfast._wire import HeadersLike, URLLike
 from holdfast.core.origins import Origins
 from holdfast.errors import HoldfastError, InvalidInput
 
-__all__ = ["Attempt", "InsecureOrigin", "OriginBound"]
+__all__ = ["Again", "Attempt", "Hook", "InsecureOrigin", "OriginBound"]
 
 C = TypeVar("C", bound="OriginBound")
+
+Again = Callable[[Any], Awaitable[bool]]
+"""Whether the answer to an attempt makes it worth being sent once more."""
+
+Hook = Callable[[Any, int], Awaitable[Again | None]]
+"""An attempt hook of a `Pipeline`."""
 
 
 class InsecureOrigin(HoldfastError):
@@ -118,7 +124,7 @@ class OriginBound(ABC):
         """
         return False
 
-    def hook(self) -> Callable[[Any, int], Awaitable[None]]:
+    def hook(self) -> Hook:
         """An attempt hook: ``Pipeline(hooks=[credential.hook()])``. Raises `InvalidInput` without ``origins``."""
         self._bound()
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from holdfast._wire import AROUND_ATTEMPT
-from holdfast.auth.credential import Attempt, OriginBound
+from holdfast.auth.credential import Attempt, Hook, OriginBound
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.hints import hints_of
 from holdfast.core.keys import (
@@ -111,7 +111,7 @@ class KeyPool(OriginBound):
         """Use a key again, whatever was found out about it. Raises KeyError for an id that is none."""
         self._keys[0] = revive(self._keys[0], id)
 
-    def hook(self) -> Callable[[Any, int], Awaitable[None]]:
+    def hook(self) -> Hook:
         self._bound()
 
         async def sign(request: Any, attempt: int) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import anyio
+
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
 from holdfast.errors import HoldfastError
 
-__all__ = ["AttemptHook", "AttemptHooks"]
+__all__ = ["Again", "AttemptHook", "AttemptHooks"]
 
-AttemptHook = Callable[[Any, int], "Awaitable[None] | None"]
+Again = Callable[[Any], Awaitable[bool]]
+"""``await again(response)``: whether the attempt is worth being made once more, with all hooks run anew."""
+
+AttemptHook = Callable[[Any, int], "Awaitable[Again | None] | None"]
 """``hook(request, attempt)``: may change headers and extensions of this attempt; attempts count from 1."""
 
 
@@ -20,6 +25,10 @@ class AttemptHooks:
 
     ``httpx.Auth`` runs above the transport, so three attempts would carry one nonce; a hook makes it afresh.
     An exception from a hook ends the call: a request that was not signed is not sent. One of ours is the family's too.
+
+    An async hook may return a function that is asked of the answer whether to send once more, as a credential does
+    after a 401 that another token may mend. It is asked once for an attempt, and not where the body cannot be sent
+    again.
     """
 
     def __init__(self, hooks: Sequence[AttemptHook]) -> None:
@@ -31,16 +40,37 @@ class AttemptHooks:
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         hooks = self._hooks
 
-        async def handle(request: Q) -> R:
+        async def prepare(request: Q) -> tuple[Q, list[Again]]:
             call: Call = request.extensions[CALL]
             attempt = family.fresh_attempt(request)
+            asked: list[Again] = []
             try:
                 for hook in hooks:
                     result = hook(attempt, call.sends)
-                    if result is not None:
-                        await result
+                    if result is not None and callable(again := await result):
+                        asked.append(again)
             except HoldfastError as error:
                 raise family.refusal(error, request) from error.__cause__
+            return attempt, asked
+
+        async def handle(request: Q) -> R:
+            attempt, asked = await prepare(request)
+            response = await inner(attempt)
+            if not asked or not family.replayable(request) or not await _worth_it(response, asked):
+                return response
+            attempt, _ = await prepare(request)
             return await inner(attempt)
 
         return handle
+
+
+async def _worth_it(response: Any, asked: Sequence[Again]) -> bool:
+    """Whether to send once more; the response is closed then, and where asking fails."""
+    worth_it = None
+    try:
+        worth_it = any([await again(response) for again in asked])
+    finally:
+        if worth_it is not False:
+            with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
+                await response.aclose()
+    return worth_it
