@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from email.parser import BytesParser
+from email.policy import HTTP
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,57 @@ async def test_a_post_of_a_file_is_sent_again_with_its_key(scene: tuple[Shop, Or
     await shop.POST("/file", content=Upload(path), idempotent="key")
     assert origin.bodies == [b"abc"] * 3
     assert [fields.get("idempotency-key") is None for fields in origin.fields] == [True, False, False]
+
+
+def form_in(origin: Origin, number: int) -> list[tuple[Any, ...]]:
+    """Name, filename, type and content of each part, as a parser of somebody else's reads them."""
+    head = f"Content-Type: {origin.fields[number]['content-type']}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parsebytes(head + origin.bodies[number])
+    return [
+        (
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part.get_content_type(),
+            part.get_payload(decode=True),
+        )
+        for part in message.iter_parts()
+    ]
+
+
+async def test_a_form_with_files_is_counted_as_it_is_sent_and_again(scene: tuple[Shop, Origin], tmp_path: Path) -> None:
+    shop, origin = scene
+    origin.refusals = 1
+    path = tmp_path / 'a "disk".png'
+    path.write_bytes(BODY)
+    seen: list[tuple[int, int | None]] = []
+    files = {"disk": Upload(path, progress=lambda done, total: seen.append((done, total))), "note": ("n.txt", "Ada")}
+    call = shop.PUT("/file", files=files, form={"tag": ["a", "b"], "size": 7, "none": None})
+    assert call.as_curl().endswith("/file -F tag=a -F tag=b -F size=7 -F disk=@... -F note=@...")
+    assert (await call.reply()).attempts == 2
+    assert origin.bodies[0] == origin.bodies[1]
+    assert origin.fields[0]["content-length"] == str(len(origin.bodies[0]))
+    assert form_in(origin, 1) == [
+        ("tag", None, "text/plain", b"a"),
+        ("tag", None, "text/plain", b"b"),
+        ("size", None, "text/plain", b"7"),
+        ("disk", "a %22disk%22.png", "image/png", BODY),
+        ("note", "n.txt", "text/plain", b"Ada"),
+    ]
+    assert len(seen) == 8
+    assert seen[-1] == (len(BODY), len(BODY))
+
+
+async def test_a_form_with_a_stream_is_sent_once(scene: tuple[Shop, Origin]) -> None:
+    shop, origin = scene
+    origin.refusals = 1
+    with pytest.raises(Unavailable):
+        await shop.PUT("/file", files=[("disk", ("x", Upload(chunks()), "image/x-raw", {"X-Part": "1"}))])
+    assert origin.fields[0]["transfer-encoding"] == "chunked"
+    assert form_in(origin, 0) == [("disk", "x", "image/x-raw", BODY)]
+    with pytest.raises(InvalidInput):
+        await shop.PUT("/file", files={"disk": Upload("a"), "other": BytesIO()})
+    with pytest.raises(InvalidInput):
+        await shop.PUT("/file", files={"disk": ("a", Upload("a"), "text/plain\r\nX-Evil: 1")})
 
 
 async def test_a_file_that_is_not_there_or_changes_is_an_error(scene: tuple[Shop, Origin], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def curl(channel: Channel, plan: Plan, accept: bytes | None) -> str:
     fields = {} if foreign else {**channel.headers}
     if accept is not None:
         fields = {"accept": (b"Accept", accept), **fields}
-    if plan.payload is not None and plan.payload.type is not None:
+    if plan.payload is not None and plan.payload.type is not None and not hasattr(plan.payload.content, "files"):
         fields["content-type"] = (b"Content-Type", plan.payload.type.encode())
     fields |= plan.headers
     if not foreign and channel.auth_of(plan) is not None:
@@ -47,10 +47,12 @@ def curl(channel: Channel, plan: Plan, accept: bytes | None) -> str:
 
 
 def _body(payload: Payload) -> list[str]:
-    if payload.files is not None:
-        named: Any = payload.files.items() if hasattr(payload.files, "items") else payload.files
-        words = [word for name, value in (payload.fields or {}).items() for word in ("-F", _field(name, value))]
-        return words + [word for name, _ in named for word in ("-F", quote(f"{name}=@..."))]
+    form: Any = payload if payload.files is not None else payload.content
+    if hasattr(form, "files"):
+        named: Any = form.files.items() if hasattr(form.files, "items") else form.files
+        fields = [(name, each) for name, value in form.fields.items() for each in _several(value)]
+        parts = [_field(name, value) for name, value in fields] + [quote(f"{name}=@...") for name, _ in named]
+        return [word for part in parts for word in ("-F", part)]
     content = payload.content
     if isinstance(content, str):
         content = content.encode()
@@ -62,6 +64,10 @@ def _body(payload: Payload) -> list[str]:
     elif payload.type == "application/x-www-form-urlencoded":
         text = masked_query(text)
     return ["--data-raw", quote(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")]
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def _field(name: str, value: Any) -> str:

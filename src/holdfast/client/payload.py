@@ -12,6 +12,7 @@ from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from holdfast.client.multipart import Form
     from holdfast.client.upload import Upload
 
 __all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of"]
@@ -37,7 +38,11 @@ class Payload(Value):
     """A body: ``content`` with its ``type``, or what the HTTP library makes a multipart body of."""
 
     def __init__(
-        self, content: Content | None, type: str | None, files: Any = None, fields: Mapping[str, Any] | None = None
+        self,
+        content: Content | Form | None,
+        type: str | None,
+        files: Any = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         self.content: Final = content
         self.type: Final = type
@@ -50,7 +55,7 @@ class Payload(Value):
         return getattr(self.content, "replayable", False) is True
 
     def length(self) -> int | None:
-        """The bytes that an `Upload` will send, if it knows. Raises OSError."""
+        """The bytes that an `Upload`, or a form of some, will send, if it knows. Raises OSError."""
         length: Callable[[], int | None] | None = getattr(self.content, "length", None)
         return None if length is None else length()
 
@@ -72,8 +77,11 @@ def payload_of(json: Any, content: Content | None, form: Query | None, files: An
     if json is not UNSET:
         return Payload(json_bytes(json), "application/json")
     if files is not None:
-        fields = {name: value for name, value in (form or {}).items() if value is not None}
-        return Payload(None, None, files, {name: _field(name, value) for name, value in fields.items()})
+        from holdfast.client.multipart import form_of
+
+        fields = {name: _field(name, value) for name, value in (form or {}).items() if value is not None}
+        long = form_of(fields, files)
+        return Payload(None, None, files, fields) if long is None else Payload(long, long.type)
     if form is not None:
         pairs = [pair for pair in encode_query(form, style).values() if pair]
         return Payload("&".join(pairs).encode(), "application/x-www-form-urlencoded")

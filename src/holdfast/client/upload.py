@@ -24,7 +24,7 @@ _BLOCK: Final = 256 * 1024
 
 
 class Upload:
-    """A body for ``content=``: a file by its path, or an async iterator of bytes.
+    """A body for ``content=``, or a file of ``files=``: a file by its path, or an async iterator of bytes.
 
     A file has a Content-Length and is read anew for each attempt, so a call that may be sent again is. A stream is
     sent once: an attempt that failed after it began is not repeated. ``size``: the bytes of a stream, where they are
@@ -60,6 +60,11 @@ class Upload:
         self._progress = progress
         self._block = block
         self._begun = False
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for a stream."""
+        return self._path
 
     @property
     def replayable(self) -> bool:
