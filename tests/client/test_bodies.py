@@ -138,6 +138,18 @@ async def test_unknown_members_and_wrapping_are_settings_of_the_service(family: 
             await s.shop.users.get(1)
 
 
+async def test_what_is_taken_as_it_is_is_in_no_wrapping(family: FamilyModules) -> None:
+    """A file is no JSON in a service whose JSON is wrapped; of what was deleted nobody looks at the body."""
+    said = document({"data": "x"})
+    async with stage(family, [said], unwrap="data") as s:
+        await s.shop.users.remove(1)
+        assert await s.shop.GET("/a", bytes) == said.body
+        assert await s.shop.GET("/a", str | None) == '{"data": "x"}'
+        assert {request.headers["accept"] for request in s.requests} == {"*/*"}
+        assert await s.shop.GET("/a", str, unwrap="data") == "x"
+        assert s.last.headers["accept"] == "application/json"
+
+
 # Failures
 
 

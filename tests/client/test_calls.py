@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
 import warnings
 from typing import Any
 
@@ -11,7 +13,7 @@ import anyio
 import pytest
 
 from holdfast import CircuitOpen, Retry
-from holdfast.client import Failed, Ok
+from holdfast.client import Failed, Ok, by_link
 from holdfast.errors import Conflict, DecodeError, HoldfastError, InvalidInput, InvalidOption, NotFound, Unauthorized
 from holdfast.testing.scripted import Fails, Reply
 from tests.client.api import ADA, BASE, Shop, User, document, stage
@@ -104,6 +106,8 @@ async def test_a_body_of_a_function_is_made_for_each_send(family: FamilyModules)
         {"headers": {"X A": "a"}},
         {"headers": {"X-A": "a\0"}},
         {"query": {"a": object()}},
+        {"headers": "text"},
+        {"query": "text"},
     ],
     ids=spelled,
 )
@@ -149,6 +153,25 @@ def test_a_call_never_changes() -> None:
         call._plan = None  # type: ignore[assignment]
     assert repr(call) == "<Call Users.get: GET /users/1>"
     call.as_curl()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def test_a_copy_of_what_never_changes_is_the_same(copied: Any) -> None:
+    shop = Shop(BASE)
+    call = shop.users.get(1)
+    assert copied(call) is call
+    assert copied(shop).users.get(1).as_curl() == call.as_curl()
+    assert copied(shop).pipeline is shop.pipeline
+    assert repr(copied(call.pages(by_link()))) == repr(call.pages(by_link()))
+
+
+def test_a_call_is_of_its_process() -> None:
+    shop = Shop(BASE)
+    call = shop.users.get(1)
+    call.as_curl()
+    for mine in (shop, shop.users, call, shop.users.all().pages(by_link())):
+        with pytest.raises(TypeError, match="pickle"):
+            pickle.dumps(mine)
 
 
 async def test_a_retry_is_a_retry_of_the_call(family: FamilyModules) -> None:

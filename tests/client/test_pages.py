@@ -382,6 +382,24 @@ async def test_a_cancelled_step_is_taken_again(family: FamilyModules) -> None:
         assert found == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("prefetch", [0, 1])
+async def test_a_reader_is_for_one_task(family: FamilyModules, prefetch: int) -> None:
+    """As an async generator: two would get an item twice, or none."""
+
+    def slow(number: int, request: Any) -> Reply:
+        return replace(linked(number, request), delay=1.0)
+
+    async with stage(family, slow) as s:
+        items = aiter(listing(s, by_link(), prefetch=prefetch))
+        found: list[int] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read_into, found, items)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(RuntimeError, match="two tasks"):
+                await anext(items)
+        assert found == [1, 2, 3, 4, 5]
+
+
 async def test_a_token_fits_its_own_listing_alone(family: FamilyModules) -> None:
     async with stage(family, linked) as s:
         pages = listing(s, by_link())
@@ -439,6 +457,8 @@ async def test_a_listing_behind_a_fallback_value_is_refused() -> None:
     call = Shop(BASE).GET("/things", list[int])
     with pytest.raises(InvalidInput, match="or_else"):
         _ = call.or_else([], on=NotFound).pages(by_link())
+    with pytest.raises(InvalidInput, match="Idempotency-Key"):  # of which the server would give the first again
+        _ = Shop(BASE).POST("/things", list[int], idempotent="key").pages(by_link())
     for wrong in ({"max_pages": 0}, {"prefetch": 2}):
         with pytest.raises(InvalidInput):
             _ = call.pages(by_link(), **wrong)  # type: ignore[arg-type]

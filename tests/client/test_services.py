@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import Cache, CircuitBreaker, Pipeline, RateLimit, Retry
+from holdfast import Cache, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, Retry
 from holdfast.auth import Bearer
 from holdfast.client import Resource, Service, accessor
 from holdfast.errors import (
     Closed,
+    DecodeError,
     ForeignOrigin,
     InvalidInput,
     NotFound,
+    ServerFault,
     StatusError,
     Unauthorized,
     Unsupported,
@@ -63,6 +65,16 @@ async def test_an_operation_has_the_name_of_its_method(family: FamilyModules) ->
         def several(self) -> list[Any]:
             return [self.GET("/{id}", bytes, id=id) for id in (1, 2)]
 
+        def each(self) -> list[Any]:
+            return [*(self.GET("/{id}", bytes, id=id) for id in (1, 2))]
+
+        def later(self) -> Any:
+            return [lambda id: self.GET("/{id}", bytes, id=id)][0](1)
+
+        @property
+        def mine(self) -> Any:
+            return self.GET("/mine", bytes)
+
     class Things(Base, path="/things"):
         def get(self, id: int) -> Any:
             return super().get(id)
@@ -74,18 +86,34 @@ async def test_an_operation_has_the_name_of_its_method(family: FamilyModules) ->
         things = accessor(Things)
 
     api = Api(BASE)
-    calls = [api.things.get(1), api.things.named(), api.GET("/things/{id}", bytes, id=2), *api.things.several()]
-    names = [call.operation for call in calls]
-    assert names[:3] == ["Things.get", "Things.special", "GET /things/{id}"]
-    assert names[3] in ("Things.several", "GET /things/{id}")  # a comprehension is a function before Python 3.12
+    calls = [api.things.get(1), api.things.named(), api.GET("/things/{id}", bytes, id=2)]
+    assert [call.operation for call in calls] == ["Things.get", "Things.special", "GET /things/{id}"]
+    inner = [*api.things.several(), *api.things.each(), api.things.later(), api.things.mine]
+    assert [call.operation for call in inner] == [
+        *["Things.several"] * 2,
+        *["Things.each"] * 2,
+        "Things.later",
+        "Things.mine",
+    ]
     assert [call.template for call in calls[:3]] == ["/things/{id}", "/things", "/things/{id}"]
-    for call in calls:
+    for call in [*calls, *inner]:
         call.as_curl()
 
 
 async def test_rules_and_purges_speak_of_operations(family: FamilyModules) -> None:
     rules = {"Users.get": holdfast.CacheRule(ttl=60.0)}
-    async with stage(family, pipeline={"cache": Cache(rules=rules)}) as s:
+    pipeline = {"cache": Cache(rules=rules), "breaker": CircuitBreaker(failures=1, key="operation"), "retry": None}
+
+    def answer(number: int, request: Any) -> Reply:
+        return Reply(503) if request.method == "DELETE" else ADA
+
+    async with stage(family, answer, pipeline=pipeline) as s:
+        with pytest.raises(ServerFault):
+            await s.shop.users.remove(1)
+        with pytest.raises(CircuitOpen) as refused:
+            await s.shop.users.remove(2)
+        assert refused.value.key == s.shop.explain(s.shop.users.remove(2))["breaker"]["key"]
+        assert refused.value.key == "http://api.test:80 Users.remove"
         await s.shop.users.get(1)
         assert (await s.shop.users.get(1).reply()).source == "cache"
         assert s.shop.pipeline is not None
@@ -158,6 +186,34 @@ async def test_a_lent_client_keeps_what_is_its_own(family: FamilyModules) -> Non
     assert (first["x-team"], first.get_list("x-both"), first["cookie"]) == ("a", ["service"], "c=1")
     assert ["authorization" in request.headers for request in sent] == [True, False, True]
     assert sent[0].extensions["timeout"]["read"] == 3.0
+
+
+async def test_what_a_lent_client_has_of_its_own_stays_at_home(family: FamilyModules) -> None:
+    sent: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        sent.append(request)
+        if request.url.path == "/v1/moved":
+            return family.http.Response(302, headers={"location": "https://files.test/x"})
+        return family.http.Response(200)
+
+    secret = {"X-Api-Key": "hunter2", "X-Team": "hunter2"}
+    client = family.http.AsyncClient(
+        transport=family.http.MockTransport(answer),
+        headers=secret,
+        cookies={"session": "hunter2"},
+        auth=("u", "hunter2"),
+        params={"api_key": "hunter2"},
+    )
+    async with client:
+        shop = Shop(BASE, client=client, allow_origins=["https://files.test"])
+        await shop.GET("/x", bytes).following("https://files.test/x")
+        await shop.GET("https://files.test/x", bytes)
+        await shop.GET("/moved", bytes)
+    away = [request for request in sent if request.url.host == "files.test"]
+    assert len(away) == 3
+    assert not {"authorization", "cookie", *map(str.lower, secret)} & {name for each in away for name in each.headers}
+    assert [str(request.url) for request in away] == ["https://files.test/x"] * 3
 
 
 @pytest.mark.parametrize(
@@ -375,12 +431,32 @@ async def test_an_interceptor_answers_reads_and_changes(family: FamilyModules) -
 
         @s.shop.around_call
         async def answer(request: Any, call_next: Any) -> Any:
-            return family.http.Response(404, request=request)
+            return family.http.Response(404)
 
         s.shop.around_call.remove(read)
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound) as failed:
             await s.shop.users.get(1)
+        assert failed.value.url == f"{BASE}/users/1"
         assert len(s.urls) == 2
+
+
+@pytest.mark.parametrize("place", ["around_call", "around_attempt"])
+async def test_what_an_interceptor_gives_is_a_response(family: FamilyModules, place: str) -> None:
+    async def forgets(request: Any, call_next: Any) -> Any:
+        await call_next(request)
+
+    async def odd(request: Any, call_next: Any) -> Any:
+        return family.http.Response(200, json={"id": "one"})
+
+    wrapped: dict[str, Any]
+    async with stage(family) as s:
+        wrapped = {place: [forgets]}
+        with pytest.raises(TypeError, match=r"forgets.* gave None"):
+            await s.shop.users.get(1).using(**wrapped)
+        wrapped = {place: [odd]}
+        with pytest.raises(DecodeError) as wrong:
+            await s.shop.users.get(1).using(**wrapped)
+        assert isinstance(wrong.value, family.http.HTTPError)
 
 
 @pytest.mark.parametrize("place", ["around_call", "around_attempt"])

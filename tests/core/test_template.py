@@ -208,6 +208,12 @@ def test_a_url_that_two_readers_could_read_differently_is_none(url: str) -> None
         origin_text(url)
 
 
+@pytest.mark.parametrize("reference", ["/a\nb", "a\r\nb", "?a=\tb", "\0", "/x\n", "//api.test/\nx", " /x"])
+def test_a_link_with_a_control_character_is_none(reference: str) -> None:
+    with pytest.raises(InvalidInput):
+        address_of("https://api.test/v1").reach(reference)
+
+
 @pytest.mark.parametrize(
     ("reference", "url"),
     [

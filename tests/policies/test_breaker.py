@@ -542,6 +542,16 @@ async def test_a_key_of_the_users_own(family: FamilyModules) -> None:
     assert set(desk.circuits.snapshot()) == {"/", "tenant 7"}
 
 
+async def test_each_operation_may_have_a_circuit_of_its_own(family: FamilyModules) -> None:
+    desk = Desk(family, CircuitBreaker(key="operation"))
+    await desk.send()
+    await desk.send(options=Options(operation="Users.get"))
+    await desk.send(options=Options(key="tenant 7", operation="Users.get"), key="tenant 7")
+    assert set(desk.circuits.snapshot()) == {KEY, f"{KEY} Users.get", "tenant 7 Users.get"}
+    with pytest.raises(ValueError, match="key"):
+        CircuitBreaker(key="identity")  # type: ignore[arg-type]
+
+
 def _raises(request: Any) -> str:
     raise LookupError("no tenant")
 

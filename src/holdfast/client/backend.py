@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import anyio
 
@@ -103,6 +103,12 @@ class Backend:
         self._loop: object = None
         self._closed = False
         self.missing: set[str] = set()  # batch endpoints that the server does not have
+
+    def __deepcopy__(self, memo: object) -> Backend:
+        return self  # connections and an event loop have no second copy
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a service, and what is made of it, does not leave its process: pickle what it is made from")
 
     @property
     def family(self) -> ClientFamily[Any, Any]:

@@ -75,6 +75,12 @@ class Call(Generic[T_co]):
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a call never changes; `using` makes another one (cannot assign to {name!r})")
 
+    def __copy__(self) -> Call[T_co]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Call[T_co]:
+        return self
+
     def __repr__(self) -> str:
         return f"<Call {self._plan.operation}: {self._plan.method} {self._plan.url or self._plan.path}>"
 
@@ -298,13 +304,16 @@ class Call(Generic[T_co]):
 
         ``max_pages``: one more raises `TooManyPages`. ``prefetch=1``: while a page is used, the next one is fetched.
         ``on_progress`` is called with a `Progress` after each page. Raises `InvalidInput` behind `or_else`, which
-        would end a listing where a page failed.
+        would end a listing where a page failed, and for a call with an ``Idempotency-Key``, which has one answer.
         """
         from holdfast.client.pages import pages_of
 
         self._use()
         if any(isinstance(step, _Instead) for step in self._steps):
             raise InvalidInput("pages() behind or_else(): a page that failed would end the listing without a word")
+        if "idempotency-key" in self._plan.headers:
+            message = "pages() with an Idempotency-Key: a server would give the first page again for each"
+            raise InvalidInput(message, argument="idempotent")
         return pages_of(self, self._channel, rule, max_pages, prefetch, on_progress)
 
     async def until_done(
@@ -355,7 +364,7 @@ class Call(Generic[T_co]):
     def request(self) -> RequestLike:
         """The HTTP library's Request, made and not sent; auth adds to it when it is."""
         self._use()
-        request: RequestLike = self._channel.request(self._plan, self._reading.accept)
+        request: RequestLike = self._channel.request(self._plan, self._channel.accept(self._reading))
         return request
 
     def as_curl(self) -> str:
@@ -363,14 +372,14 @@ class Call(Generic[T_co]):
         from holdfast.client.curl import curl
 
         self._use()
-        return curl(self._channel, self._plan, self._reading.accept)
+        return curl(self._channel, self._plan, self._channel.accept(self._reading))
 
     def explain(self) -> dict[str, Any]:
         """What would become of it, as plain data: see `Service.explain`."""
         from holdfast.client.explain import explain
 
         self._use()
-        return explain(self._channel, self._plan, self._reading.accept)
+        return explain(self._channel, self._plan, self._channel.accept(self._reading))
 
     async def download(
         self,

@@ -69,12 +69,6 @@ class Reading(Value):
         self.into: Final = into
         self.unwrap: Final = unwrap
 
-    @property
-    def accept(self) -> bytes | None:
-        """The media type to ask for; None where the body is handed on as it is."""
-        as_it_is = self.into in (None, bytes, str) or getattr(self.into, "__name__", "") == "Response"
-        return None if as_it_is else b"application/json"
-
 
 class Channel:
     """One service's address, defaults and interceptors, over a backend that it may share with others.
@@ -176,7 +170,7 @@ class Channel:
             files=None if payload is None else payload.files,
             extensions=extensions,
         )
-        if not self.backend.owned and self.backend.client.cookies:
+        if not self.backend.owned and not foreign and self.backend.client.cookies:
             self.backend.client.cookies.set_cookie_header(request)
         return request
 
@@ -187,13 +181,14 @@ class Channel:
         to the cache would need one.
         """
         decoder = self.decoder(reading)
-        found = None if decoder.passes_response else self._found(plan, reading.accept)
+        accept = _accept(decoder)
+        found = None if decoder.passes_response else self._found(plan, accept)
         if found is None:
-            response = await self.send(plan, reading.accept)
+            response = await self.send(plan, accept)
             return await self.read(response, plan, reading), response
 
         def respond() -> ReceivedLike:
-            return cast("ReceivedLike", found.response(self.request(plan, reading.accept)))
+            return cast("ReceivedLike", found.response(self.request(plan, accept)))
 
         if found.deprecated and plan.operation not in self.backend.told:
             await self._tell(respond(), plan)
@@ -268,9 +263,17 @@ class Channel:
         return response
 
     def decoder(self, reading: Reading) -> Decoder[Any]:
-        """What makes values of bodies."""
-        unwrap = self.unwrap if isinstance(reading.unwrap, Unset) else reading.unwrap
-        return decoder_for(reading.into, unknown=self.unknown, unwrap=unwrap)
+        """What makes values of bodies. The service's ``unwrap`` is for JSON, and not for what is taken as it is."""
+        if isinstance(reading.unwrap, Unset):
+            bare = decoder_for(reading.into, unknown=self.unknown)
+            if self.unwrap is None or bare.as_it_is:
+                return bare
+            return decoder_for(reading.into, unknown=self.unknown, unwrap=self.unwrap)
+        return decoder_for(reading.into, unknown=self.unknown, unwrap=reading.unwrap)
+
+    def accept(self, reading: Reading) -> bytes | None:
+        """The media type to ask for; None where the body is taken as it is."""
+        return _accept(self.decoder(reading))
 
     async def status_error(self, response: ReceivedLike, plan: Plan) -> Exception:
         """What to raise for an answer that means failure; of its body only the beginning is read."""
@@ -490,6 +493,10 @@ class Channel:
             )
 
 
+def _accept(decoder: Decoder[Any]) -> bytes | None:
+    return None if decoder.as_it_is else b"application/json"
+
+
 def checked_compress(at_least: int | None) -> int | None:
     """A number of bytes, or None. Raises `InvalidInput`."""
     if at_least is not None and (type(at_least) is not int or at_least < 0):
@@ -514,6 +521,8 @@ def _encoded(content: bytes | str, fields: Fields, at_least: int) -> bytes | str
 def headers_of(headers: Mapping[str, str]) -> Fields:
     """Header fields by name. Raises `InvalidInput`, which names the field, for what would not be one field."""
     fields: Fields = {}
+    if not isinstance(cast("object", headers), Mapping):  # a placeholder of this name would come here
+        raise InvalidInput(f"headers= takes fields by name, got a {type(headers).__name__}", argument="headers")
     for name, value in headers.items():
         if re.fullmatch(_NAME, name) is None:
             raise InvalidInput(f"{name!r} is no name of a header field", argument="headers")

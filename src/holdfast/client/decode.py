@@ -47,6 +47,8 @@ class Reader(Protocol):
 class Decoder(Generic[T]):
     """Turns bodies into values of one type; made by `decoder_for`, and shared freely: it keeps nothing of a body."""
 
+    as_it_is = False
+    """Whether the body itself is the value, in one way or another: no JSON is read of it."""
     passes_response = False
     """Whether the response itself is the value. There is nothing to decode then."""
 
@@ -166,22 +168,30 @@ class _FunctionDecoder(Decoder[T]):
 
 
 class _Nothing(Decoder[None]):
+    as_it_is = True
+
     def _decoded(self, body: bytes, content_type: str | None) -> Any:
         return None
 
 
 class _Octets(Decoder[bytes]):
+    as_it_is = True
+
     def _decoded(self, body: bytes, content_type: str | None) -> Any:
         return body
 
 
 class _Text(Decoder[str]):
+    as_it_is = True
+
     def _decoded(self, body: bytes, content_type: str | None) -> Any:
         return text_of(body, content_type)
 
 
 class _OrNothing(Decoder[T]):
     """``str | None`` and ``bytes | None``: an empty body is None."""
+
+    as_it_is = True
 
     def __init__(self, decoder: Decoder[T]) -> None:
         super().__init__(decoder._reader, decoder._settings)
@@ -192,7 +202,7 @@ class _OrNothing(Decoder[T]):
 
 
 class _Response(Decoder[T]):
-    passes_response = True
+    as_it_is = passes_response = True
 
     def _decoded(self, body: bytes, content_type: str | None) -> Any:
         raise AssertionError("the response itself is the value; ask `passes_response` first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -59,12 +59,19 @@ def _policies(settings: Mapping[str, Any], request: Any, options: Mapping[str, A
         "attempt_timeout": options.get("attempt_timeout", settings["attempt_timeout"]),
         "attempts": attempts,
         "sent_again": again,
-        "breaker": None if breaker is None else {"key": key if breaker.key is None else breaker.key(request)},
+        "breaker": None if breaker is None else {"key": _circuit(breaker.key, scope, options, request)},
         "concurrency": None if settings["concurrency"] is None else {"key": key},
         "rate_limit": [{"limit": repr(limit), "key": key_for(limit.key, scope)} for limit in every],
         "cache": _cache(settings["cache"], request, options),
         **{name: None if settings[name] is None else repr(settings[name]) for name in ("retry", "hedge", "fallback")},
     }
+
+
+def _circuit(key: Any, scope: Scope, options: Mapping[str, Any], request: Any) -> str:
+    if not callable(key):
+        return key_for(key or "origin", scope)
+    made: Callable[[Any], str] = key
+    return scope.key if options.get("key") is not None else made(request)
 
 
 def _cache(cache: Any, request: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:

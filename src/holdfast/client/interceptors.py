@@ -49,6 +49,10 @@ def _around(interceptor: Interceptor, send: Handler[Any, Any]) -> Handler[Any, A
         answer: Any = None
         try:
             answer = await interceptor(request, call_next)
+            if not hasattr(answer, "status_code"):
+                name = getattr(interceptor, "__qualname__", interceptor)
+                raise TypeError(f"the interceptor {name} gave {answer!r}, which is no response; is a return missing?")
+            _complete(answer, request)
             return answer
         finally:
             for response in opened:
@@ -57,3 +61,11 @@ def _around(interceptor: Interceptor, send: Handler[Any, Any]) -> Handler[Any, A
                         await response.aclose()
 
     return handle
+
+
+def _complete(answer: Any, request: Any) -> None:
+    """Both libraries expect a response to know its request; one that an interceptor made itself need not."""
+    try:
+        _ = answer.request
+    except RuntimeError:
+        answer.request = request

@@ -235,6 +235,7 @@ class PageReader(Generic[T_co]):
         self._line = _Line([listing.rule.first() if listing.place is None else listing.place])
         self._asked: deque[_Asked] = deque()  # pages that were asked for before their turn
         self._seen: set[int] = set()  # hashes of URLs: a hundred bytes for a page
+        self._reading = False
         self._pages = 0
         self._read = 0
         self._skip = listing.skip
@@ -253,6 +254,15 @@ class PageReader(Generic[T_co]):
         self._line = _Line(())
 
     async def __anext__(self) -> Page[T_co]:
+        if self._reading:
+            raise RuntimeError("two tasks read one listing at once; each needs an iterator of its own")
+        self._reading = True
+        try:
+            return await self._next()
+        finally:
+            self._reading = False
+
+    async def _next(self) -> Page[T_co]:
         asked = self._asked[0] if self._asked else None
         place = self._line.head() if asked is None else asked.place
         if place is None or self._left == 0:

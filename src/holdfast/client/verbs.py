@@ -270,18 +270,32 @@ class Verbs:
         if code not in known:
             if len(known) > 1024:  # code that is compiled again and again
                 known.clear()
-            known[code] = f"{type(self).__name__}.{code.co_name}" if _is_method(type(self), code) else None
+            name = _method_with(type(self), code)
+            known[code] = None if name is None else f"{type(self).__name__}.{name}"
         return known[code]
 
 
-def _is_method(cls: type, code: CodeType) -> bool:
+def _method_with(cls: type, code: CodeType) -> str | None:
+    """The name of the method whose code this is, or that of a comprehension or a lambda in it."""
+    qualified = code.co_qualname
+    while qualified.endswith(">"):
+        qualified = qualified.rpartition(".<locals>.")[0]
+    name = qualified.rpartition(".")[2]
     for base in cls.__mro__:
-        member: Any = vars(base).get(code.co_name)
+        member: Any = vars(base).get(name)
         while member is not None:
-            if getattr(member, "__code__", None) is code:
-                return True
-            member = getattr(member, "__wrapped__", None)  # behind a decorator
-    return False
+            if _holds(getattr(member, "__code__", None), code):
+                return name
+            # behind a decorator, in a property
+            member = getattr(member, "__wrapped__", None) or getattr(member, "fget", None)
+    return None
+
+
+def _holds(outer: Any, code: CodeType) -> bool:
+    if outer is code:
+        return True
+    inner = getattr(outer, "co_consts", ())
+    return any(_holds(each, code) for each in inner if isinstance(each, CodeType) and each.co_name.startswith("<"))
 
 
 def _fresh_key() -> bytes:

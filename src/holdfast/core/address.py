@@ -58,6 +58,8 @@ def address_of(base_url: str, allow_origins: Iterable[str] = ()) -> Address:
 
 def absolute(reference: str, here: str) -> str:
     """A reference that was found ``here``, as an absolute URL without fragment; one that is absolute stays as it is."""
+    if re.search(r"[\x00-\x20\x7f]", reference):
+        return reference  # and no URL to anybody here, where `urljoin` would leave some of these out
     if reference.startswith("//"):
         reference = f"{here.partition(':')[0]}:{reference}"
     return (reference if is_absolute(reference) else urljoin(here, reference)).partition("#")[0]

@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Callable
 from dataclasses import field
+from typing import Literal
 
 from holdfast.core.fault import Fault
 from holdfast.core.settings import Settings
@@ -31,7 +32,8 @@ class CircuitBreaker(Settings):
     in a row open it again, and after ``ramp_for`` it closes whatever the load, so that failures that come
     from elsewhere cannot hold an origin back for ever. ``count_429`` makes 429 a failure. ``key(request)``
     names the circuit of a request in place of its origin; if it raises, the call ends with `InvalidOption`,
-    and no circuit changes. ``observe``: circuits open and close, and report what they would refuse, and refuse nothing.
+    and no circuit changes. ``key="operation"``: each operation at an origin has a circuit of its own. ``observe``:
+    circuits open and close, and report what they would refuse, and refuse nothing.
 
     >>> CircuitBreaker(failures=5).open_for
     5.0
@@ -57,7 +59,7 @@ class CircuitBreaker(Settings):
     ramp_for: float = 60.0
     count_429: bool = False
     failure_statuses: frozenset[int] = field(default=FAILURE_STATUSES)
-    key: Callable[..., str] | None = None  # takes the request
+    key: Literal["operation"] | Callable[..., str] | None = None  # takes the request
     observe: bool = False
 
     def __post_init__(self) -> None:
@@ -89,6 +91,8 @@ class CircuitBreaker(Settings):
             raise ValueError(f"queue must be at least 0 callers, got {self.queue}")
         if self.open_for > self.open_for_max:
             raise ValueError(f"open_for={self.open_for} is longer than open_for_max={self.open_for_max}")
+        if self.key is not None and self.key != "operation" and not callable(self.key):
+            raise ValueError(f'key must be "operation" or a function of the request, got {self.key!r}')
         bad = [status for status in self.failure_statuses if not 400 <= status <= 599]
         if bad:
             raise ValueError(f"failure_statuses are those of failures, 400 to 599, got {bad[0]}")

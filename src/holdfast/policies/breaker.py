@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from cachetools import LRUCache
 
@@ -34,6 +34,7 @@ from holdfast.core.circuit import (
     Refuse,
     State,
 )
+from holdfast.core.limits import Scope, key_for
 from holdfast.core.retry_after import server_delay
 from holdfast.errors import CircuitOpen, HoldfastError, InvalidOption, Refused, ServerFault, StatusError
 from holdfast.policies._circuit import Circuit, copier, describe
@@ -312,7 +313,9 @@ class _Layer(Generic[Q, R]):
         self._failure_from = min(429, *circuits.settings.failure_statuses)
         self._family = family
 
-    def key(self, own_key: Callable[..., str], call: Call, request: Q) -> str:
+    def key(self, own_key: Literal["operation"] | Callable[..., str], call: Call, request: Q) -> str:
+        if own_key == "operation":
+            return key_for("operation", Scope(call.key, call.options.operation))
         if call.options.key is not None:
             return call.options.key
         try:
