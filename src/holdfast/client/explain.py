@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -68,10 +68,9 @@ def _policies(settings: Mapping[str, Any], request: Any, options: Mapping[str, A
 
 
 def _circuit(key: Any, scope: Scope, options: Mapping[str, Any], request: Any) -> str:
-    if not callable(key):
+    if key is None or key == "operation":
         return key_for(key or "origin", scope)
-    made: Callable[[Any], str] = key
-    return scope.key if options.get("key") is not None else made(request)
+    return scope.key if options.get("key") is not None else key(request)
 
 
 def _cache(cache: Any, request: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
