@@ -18,6 +18,7 @@ from holdfast import (
     Hedge,
     IdempotencyKeys,
     OfflineMode,
+    Pacing,
     Pipeline,
     RateLimit,
     Retry,
@@ -247,9 +248,49 @@ async def test_idempotency_keys_are_written_as_told_from_the_next_call_on(family
         assert [each & keys for each in names] == [{b"idempotency-key"}, {b"x-request-key"}, set()]
 
 
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": RateLimit(100)}], ids=["listening", "limited"])
+async def test_what_a_server_says_counts_for_what_it_counts_now(family: FamilyModules, limits: dict[str, Any]) -> None:
+    nothing_left = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "50"}
+    script = [Reply(200, headers=nothing_left)] * 2 + [Reply(200)]
+    settings: dict[str, Any] = {"budget": None, "deadline": None, **limits}
+    async with stage(family, script, repeat_last=True, pacing="off", **settings) as on:
+        await on.client.get(URL)
+        on.pipeline.reconfigure(pacing=Pacing("guard", max_server_delay=20.0))
+        await on.client.get(URL)
+        await on.client.get(URL)
+        assert on.times == pytest.approx([0.0, 0.01, 20.01], abs=0.02)
+
+
+async def test_a_quota_that_is_no_longer_kept_lets_those_in_line_go(family: FamilyModules) -> None:
+    script = [Reply(200, headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "50"}), Reply(200)]
+    async with stage(family, script, repeat_last=True, budget=None, deadline=None) as on:
+        await on.client.get(URL)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(on.client.get, URL)
+            await on.clock.sleep(5.0)
+            on.pipeline.reconfigure(pacing="off")
+        assert on.times == [0.0, 5.0]
+
+
+async def test_other_listeners_are_told_from_now_on(family: FamilyModules) -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    async with stage(family, [Reply(200)], repeat_last=True, listeners=[first.append], **ALONE) as on:
+        await on.client.get(URL)
+        on.pipeline.reconfigure(listeners=[second.append])
+        await on.client.get(URL)
+        on.pipeline.reconfigure(deadline=20.0)
+        await on.client.get(URL)
+    assert len(second) == 2 * len(first) > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
+        ({"pacing": None}, "pacing"),
+        ({"pacing": Pacing(adaptive=True)}, "adaptive"),
+        ({"pacing": "fast"}, "pacing"),
+        ({"listeners": [print]}, "listeners"),
         ({"deadline": -1.0}, "deadline"),
         ({"attempt_timeout": 60.0}, "longer than deadline"),
         ({"breaker": None}, "breaker"),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from holdfast.errors import DeadlineExceeded as DeadlineExceeded
     from holdfast.errors import HoldfastError as HoldfastError
     from holdfast.errors import InvalidOption as InvalidOption
+    from holdfast.errors import Offline as Offline
     from holdfast.errors import RateLimited as RateLimited
     from holdfast.errors import Refused as Refused
     from holdfast.errors import ResponseRejected as ResponseRejected
@@ -95,6 +96,7 @@ _MODULES = {
         "DeadlineExceeded",
         "HoldfastError",
         "InvalidOption",
+        "Offline",
         "RateLimited",
         "Refused",
         "ResponseRejected",

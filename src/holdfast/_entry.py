@@ -243,4 +243,5 @@ def _attach(error: Exception, call: Call, seconds: float) -> None:
     vars(error)[OPTIONS] = call.record()  # the typed way to it is holdfast.history
     if len(call.attempts) > 1 or call.reason is not None:
         reason = f", gave up: {call.reason}" if call.reason else ""
-        error.add_note(f"holdfast: {len(call.attempts)} attempts in {seconds:.2f} s{reason}")
+        attempts = "1 attempt" if len(call.attempts) == 1 else f"{len(call.attempts)} attempts"
+        error.add_note(f"holdfast: {attempts} in {seconds:.2f} s{reason}")

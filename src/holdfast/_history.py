@@ -34,7 +34,7 @@ class History:
     ``reason`` says why it was not sent again (``attempts``, ``deadline``, ``budget_exhausted``,
     ``body_not_replayable``, ``retry_after_exceeds_deadline``, ``circuit_open``, ...), None where the answer
     was good. ``cache_status`` has the parameters of our Cache-Status member (RFC 9211) as data, None without a
-    cache. ``waits`` are seconds by place: ``backoff``, ``rate_limit``, ``concurrency``, ``circuit``.
+    cache. ``waits`` are seconds by place: ``backoff``, ``circuit``, ``concurrency``, ``rate_limit``, ``pool``.
     """
 
     attempts: tuple[Attempt, ...]

@@ -83,7 +83,9 @@ class Changes(TypedDict, total=False):
     throttle: Throttle
     idempotency: IdempotencyKeys
     rate_limit: Limit | Sequence[Limit]
+    pacing: Pacing | Mode
     concurrency: ConcurrencyLimit | AdaptiveConcurrency
+    listeners: Sequence[Listener]
     deadline: float | None
     attempt_timeout: float | None
 
@@ -169,13 +171,15 @@ class Layers:
             self.keying.reconfigure(policies["idempotency"])
         if self.concurrency is not None and permits is not None:
             self.concurrency.reconfigure(permits)
-        if self.limiter is not None and not isinstance(self.limiter, Listening) and limits:
-            self.limiter.reconfigure(limits)
+        if self.limiter is not None:
+            self.limiter.reconfigure(limits, None if policies["pacing"] is None else pacing_of(policies["pacing"]))
         if self.observed_limits is not None and observed != list(self.observed_limits.limits):
             self.observed_limits.reconfigure(observed)
         if self.caching is not None:
             self.caching.reconfigure(policies["deadline"])
         self.attempts.reconfigure(policies["attempt_timeout"])
+        if self.emitter is not None and policies["listeners"] is not self.policies["listeners"]:  # some may be dropped
+            self.emitter.reconfigure(policies["listeners"])
         self.policies = policies
 
     @property
@@ -209,9 +213,25 @@ class Layers:
 
 
 def _check_same_layers(before: Policies, after: Policies) -> None:
-    for name in ("retry", "budget", "hedge", "breaker", "throttle", "idempotency", "concurrency", "rate_limit"):
+    for name in (
+        "retry",
+        "budget",
+        "hedge",
+        "breaker",
+        "throttle",
+        "idempotency",
+        "concurrency",
+        "rate_limit",
+        "pacing",
+    ):
         if (before[name] is None) != (after[name] is None):
             raise ValueError(f"reconfigure neither adds nor takes away a layer: {name}={after[name]}")
+    if bool(before["listeners"]) != bool(after["listeners"]):
+        raise ValueError(f"reconfigure takes other listeners for listeners, got {after['listeners']!r}")
+    if before["pacing"] != after["pacing"]:
+        adaptive = {pacing_of(each).adaptive for each in (before["pacing"], after["pacing"]) if each is not None}
+        if len(adaptive) > 1:
+            raise ValueError("reconfigure keeps whether pacing is adaptive")
     permits = (before["concurrency"], after["concurrency"])
     totals = [one.total is None for one in permits if isinstance(one, ConcurrencyLimit)]
     if type(permits[0]) is not type(permits[1]) or len(set(totals)) > 1:

@@ -96,6 +96,12 @@ class Pace:
         self._released = 0.0  # requests since the last silence
         self._quotas: dict[str, _Quota] = {}
 
+    def reconfigure(self, mode: Mode, longest: float) -> None:
+        """Other settings for what the server says from now on; "off" also forgets the quotas that it told of."""
+        self._longest, self._spreads = longest, mode == "spread"
+        if mode == "off":
+            self._quotas.clear()
+
     def wait(self, cost: float, now: float, *, ahead: float = 0.0) -> float:
         """Seconds until ``cost`` requests may go behind others who cost ``ahead``; 0 if they may now."""
         self._roll(now)

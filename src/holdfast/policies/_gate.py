@@ -156,6 +156,12 @@ class Gate:
             return self.meter.idle(now)
         return all(crossing.gates > 1 or crossing.meter.idle(now) for crossing in self.crossings)
 
+    def reconfigure(self, pacing: Pacing) -> None:
+        """Another opinion of what the server says, from its next answer on."""
+        self.pacing, self.look_in = pacing, 0
+        if self.pace is not None:
+            self.pace.reconfigure(pacing.mode, pacing.max_server_delay)
+
     def paced(self) -> Pace:
         """From now on the server has its say here."""
         if self.pace is None:

@@ -65,6 +65,10 @@ class Emitter:
         self._wall = clock.wall
         self._process = os.urandom(4).hex()
 
+    def reconfigure(self, listeners: Iterable[Listener]) -> None:
+        """Others are told from now on."""
+        self._listeners = tuple(listeners)
+
     def emit(self, event: Event) -> None:
         for listener in self._listeners:
             try:

@@ -5,7 +5,7 @@ Then `policies.rate_limit` is imported, which has the line, and every call goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
@@ -16,7 +16,7 @@ from holdfast.core.retry_after import ASKING, LOOK_EVERY, tells
 if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.policies.emitter import Emitter
-    from holdfast.policies.rate_limit import RateLimiter
+    from holdfast.policies.rate_limit import Limit, RateLimiter
 
 __all__ = ["Listening", "pacing_of"]
 
@@ -48,6 +48,13 @@ class Listening:
             return response
 
         return handle
+
+    def reconfigure(self, limits: Sequence[Limit], pacing: Pacing | None) -> None:
+        """As `RateLimiter.reconfigure`; there are no limits, and there is a pacing."""
+        assert pacing is not None, "there would be nobody to listen"
+        self._pacing, self._look_in = pacing, 0
+        if self._limiter is not None:
+            self._limiter.reconfigure(limits, pacing)
 
     @property
     def limiter(self) -> RateLimiter:

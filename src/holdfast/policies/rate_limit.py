@@ -115,9 +115,12 @@ class RateLimiter:
         )
         self._leaky = wants_leaky and isinstance(self._clock, SystemClock)
 
-    def reconfigure(self, limits: Sequence[Limit]) -> None:
-        """Other figures from now on, also for those who wait; `shape_of` is as before. Tokens stay, as do lines."""
-        self.limits = tuple(limits)
+    def reconfigure(self, limits: Sequence[Limit], pacing: Pacing | None) -> None:
+        """Other figures from now on, also for those who wait; `shape_of` is as before. Tokens stay, as do lines.
+
+        So does a silence that a server asked for; a quota that it told of is forgotten if ``pacing`` is now "off".
+        """
+        self.limits, self._pacing = tuple(limits), pacing or Pacing("off")
         self._settle_limits()
         now = self._clock.monotonic()
         for (number, _), crossing in self._crossings.items():
@@ -127,6 +130,7 @@ class RateLimiter:
                 resize(gate.meter, self.limits, now)
                 gate.aio = AioBucket(gate.meter) if self._leaky and isinstance(gate.meter, Bucket) else None
         for gate in self._gates.values():
+            gate.reconfigure(self._pacing)
             self._review(gate)
             gate.look_again()
 
