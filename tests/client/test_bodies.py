@@ -6,6 +6,8 @@ import gzip
 import json
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 import holdfast
@@ -96,6 +98,32 @@ async def test_a_long_body_is_sent_in_gzip(settings: Any, call: Any, encoded: bo
     encoding, sent = bodies[0]
     assert encoding == ("gzip" if encoded else None)
     assert json.loads(gzip.decompress(sent) if encoded else sent) == LONG
+
+
+async def test_nobody_waits_while_a_long_body_is_compressed(family: FamilyModules) -> None:
+    async with stage(family, compress=0) as s:
+        turns: list[int] = []
+
+        @s.shop.around_call
+        async def keep(request: Any, call_next: Any) -> Any:
+            turns.append(others)
+            assert len(gzip.decompress(await request.aread())) > 2_000_000
+            return await call_next(request)
+
+        others = 0
+        async with anyio.create_task_group() as tasks:
+
+            async def other() -> None:
+                nonlocal others
+                while not turns:
+                    await anyio.lowlevel.checkpoint()
+                    others += 1
+
+            tasks.start_soon(other)
+            await anyio.lowlevel.checkpoint()
+            others = 0
+            await s.shop.POST("/a", None, json="Ada " * 500_000)
+        assert turns[0] > 1
 
 
 @pytest.mark.parametrize("compress", [-1, 1.5, True, "1k"])

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 
 import anyio
+import anyio.to_thread
 
 from holdfast._wire import AROUND_ATTEMPT, Site
 from holdfast.by_origin import origin_of
@@ -50,6 +51,8 @@ _VALUE: Final = r"[^\x00-\x08\x0a-\x1f\x7f]*"  # RFC 9110 5.5
 _REDIRECTS: Final = 10
 _ERROR_BODY: Final = 64 * 1024
 """Bytes of a failed answer's body that are read, as they are on the wire; the error keeps fewer."""
+_LONG: Final = 256 * 1024
+"""Bytes for which gzip takes some milliseconds."""
 _CACHED: Final = ("GET", "HEAD")
 _OPERATIONS: Final = 1024  # whose options are kept, or names are made up as the calls go on
 _KEEP_METHOD: Final = frozenset({303, 307, 308})
@@ -154,7 +157,7 @@ class Channel:
             if (length := payload.length()) is not None:
                 fields["content-length"] = (b"Content-Length", b"%d" % length)
         fields.update(plan.headers)
-        at_least = self.compress if isinstance(plan.compress, Unset) else plan.compress
+        at_least = self._compress(plan)
         if at_least is not None and isinstance(content, (bytes, str)):
             content = _encoded(content, fields, at_least)
         credential = None if foreign else _credential(self.auth_of(plan))
@@ -197,7 +200,11 @@ class Channel:
 
     async def send(self, plan: Plan, accept: bytes | None = None) -> ReceivedLike:
         """The answer, its body unread, whatever its status; redirects within the allowed origins are followed."""
-        request = self.request(plan, accept)
+        if self._packs_long(plan):
+            self.backend.open()  # here: what is left to do there changes nothing that is shared
+            request = await anyio.to_thread.run_sync(self.request, plan, accept)
+        else:
+            request = self.request(plan, accept)
         self.backend.enter(request)
         if not self.backend.resilient:
             self._refuse_what_a_plain_client_ignores(plan)
@@ -397,6 +404,15 @@ class Channel:
         if accept is not None and "accept" not in self.headers:
             return {**fields, "accept": (b"accept", accept)}
         return {**fields}
+
+    def _compress(self, plan: Plan) -> int | None:
+        return self.compress if isinstance(plan.compress, Unset) else plan.compress
+
+    def _packs_long(self, plan: Plan) -> bool:
+        """Whether a body is to be compressed for so long that other tasks would notice."""
+        if plan.payload is None or self._compress(plan) is None:
+            return False
+        return isinstance(plan.payload.content, (bytes, str)) and len(plan.payload.content) > _LONG
 
     def _default_fields(self) -> Fields:
         raw = self._raw if self.backend.owned and self._raw else self.backend.client.headers.raw
