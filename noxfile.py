@@ -126,9 +126,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """What the whole suite leaves out for its length: tests marked `slow`, and every pair of family and event loop."""
+    """What the whole suite leaves out: tests marked `slow`, each pair of family and event loop, more examples."""
     install(session, "test")
-    pytest(session, "-m", "not conformance", "--every-pair", "-o", "faulthandler_timeout=1800", *session.posargs)
+    all_of_it = ("-m", "not conformance", "--every-pair", "--hypothesis-profile=soak")
+    pytest(session, *all_of_it, "-o", "faulthandler_timeout=1800", *session.posargs)
 
 
 @nox.session

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
+from hypothesis import settings
+
 FAMILY_NAMES: Final = ("httpx", "httpx2")
 
 
@@ -20,6 +22,11 @@ class FamilyModules:
 
     def __str__(self) -> str:
         return self.name
+
+
+def examples(share: float) -> settings:
+    """For a test whose examples take long: this share of what the profile has of them."""
+    return settings(max_examples=int(settings().max_examples * share))
 
 
 def spelled(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import holdfast
@@ -16,7 +16,7 @@ from holdfast.events import Event, Refusal
 from holdfast.testing import Fails, Reply, VirtualClock
 from holdfast.testing.scripted import Step
 from tests.scripting import URL, stage
-from tests.support import FamilyModules
+from tests.support import FamilyModules, examples
 
 pytestmark = pytest.mark.anyio
 KEY: Final = "http://api.test:80"
@@ -148,7 +148,7 @@ LIMITS: Final[list[RateLimit | Window]] = [
 
 
 @given(limit=st.sampled_from(LIMITS), arrivals=ARRIVALS)
-@settings(max_examples=40)
+@examples(0.3)
 def test_it_counts_what_the_acting_limit_does(limit: RateLimit | Window, arrivals: list[tuple[float, float]]) -> None:
     """The same traffic through both: as many wait, and as many are refused."""
 

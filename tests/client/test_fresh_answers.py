@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import holdfast
@@ -32,7 +32,7 @@ from holdfast.testing import ScriptedTransport, VirtualClock
 from holdfast.testing.scripted import Reply
 from tests.client.api import BASE, User
 from tests.conftest import modules_of
-from tests.support import FAMILY_NAMES, FamilyModules
+from tests.support import FAMILY_NAMES, FamilyModules, examples
 
 MINUTE = {"Cache-Control": "max-age=60", "Content-Type": "application/json"}
 ADA = Reply(200, headers=MINUTE, body=b'{"id": 1, "name": "Ada"}')
@@ -276,7 +276,7 @@ SERVICES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     policies=PIPELINES,
     service=SERVICES,
 )
-@settings(max_examples=40)
+@examples(0.4)
 def test_the_short_way_answers_when_and_as_the_long_way_would_from_the_cache(
     name: str,
     head: dict[str, str],
@@ -388,7 +388,6 @@ async def test_a_short_way_writes_addresses_as_the_library_does(
     ),
     lists=st.sampled_from(["repeat", "comma", "brackets"]),
 )
-@settings(max_examples=100)
 def test_the_library_sends_what_a_call_makes_of_its_values_as_it_is(
     name: str, values: tuple[str, str], query: dict[str, Any], lists: Any
 ) -> None:

@@ -6,8 +6,6 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any, Final
 
 import pytest
@@ -272,18 +270,12 @@ def test_errors_survive_pickle_and_copy(status: int, copied: Callable[[Any], Any
     assert not hasattr(other, "nothing")
 
 
-def raise_one(name: str) -> None:
-    raise failed(modules_of(name), 409, {"retry-after": "3"}, kinds={409: AlreadyExists})
-
-
-def test_errors_come_out_of_a_process_pool(family: FamilyModules) -> None:
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(AlreadyExists) as caught,
-    ):
-        pool.submit(raise_one, family.name).result()
-    assert caught.value.retry_after == 3.0
-    assert isinstance(caught.value, family.http.HTTPStatusError)
+def test_a_kind_of_the_services_own_travels_as_the_others_do(family: FamilyModules) -> None:
+    error = failed(family, 409, {"retry-after": "3"}, kinds={409: AlreadyExists})
+    travelled = pickle.loads(pickle.dumps(error))
+    assert isinstance(travelled, AlreadyExists)
+    assert type(travelled) is type(error)
+    assert travelled.retry_after == 3.0
 
 
 @pytest.mark.anyio

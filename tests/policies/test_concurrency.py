@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import Closed, ConcurrencyFull, DeadlineExceeded
@@ -16,7 +16,7 @@ from holdfast.policies.concurrency import Concurrency, ConcurrencyLimit
 from holdfast.testing.clock import VirtualClock
 from tests.conftest import modules_of
 from tests.policies.scripted_limits import KEY, Desk
-from tests.support import FamilyModules
+from tests.support import FamilyModules, examples
 
 pytestmark = pytest.mark.anyio
 
@@ -376,7 +376,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 3), st.sampled_from([None, 1]), st.sampled_from(["asyncio", "trio"]))
-@settings(max_examples=30)
+@examples(0.4)
 def test_permits_are_neither_lost_nor_doubled(
     steps: list[tuple[str, int, bool]], limit: int, total: int | None, backend: str
 ) -> None:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import RateLimit, RateLimited, Window
@@ -26,6 +26,7 @@ from holdfast.core.priority import AHEAD
 from holdfast.policies.rate_limit import Limit, RateLimiter
 from holdfast.testing.clock import VirtualClock
 from tests.policies.loop_time import JumpingLoop, LoopClock
+from tests.support import examples
 
 KEY = "http://api.test:80"
 RATE = RateLimit(2, burst=3, max_queue=8)
@@ -221,25 +222,25 @@ BACKENDS = st.sampled_from(["asyncio", "trio"])
 
 
 @given(STEPS, BACKENDS)
-@settings(max_examples=40, deadline=None)
+@examples(0.3)
 def test_a_rate(steps: list[Step], backend: str) -> None:
     assert_done_as_the_model_does((RATE,), steps, backend)
 
 
 @given(STEPS, BACKENDS)
-@settings(max_examples=40, deadline=None)
+@examples(0.3)
 def test_a_window(steps: list[Step], backend: str) -> None:
     assert_done_as_the_model_does((WINDOW,), steps, backend)
 
 
 @given(STEPS, BACKENDS)
-@settings(max_examples=40, deadline=None)
+@examples(0.3)
 def test_several_at_once(steps: list[Step], backend: str) -> None:
     assert_done_as_the_model_does((RATE, WINDOW), steps, backend)
 
 
 @given(STEPS)
-@settings(max_examples=40, deadline=None)
+@examples(0.3)
 def test_the_leaky_engine(steps: list[Step]) -> None:
     async def pass_time(seconds: float) -> None:
         # Off the grid by a different bit each time: nothing happens in the very moment at which we look.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.call import Call
@@ -22,7 +22,7 @@ from holdfast.testing.clock import VirtualClock
 from tests.conftest import modules_of
 from tests.policies.loop_time import JumpingLoop, LoopClock
 from tests.policies.scripted_limits import KEY, Desk
-from tests.support import FamilyModules
+from tests.support import FamilyModules, examples
 
 pytestmark = pytest.mark.anyio
 
@@ -380,7 +380,7 @@ PLANS = st.lists(
 
 
 @given(PLANS, st.integers(3, 5), st.sampled_from(["asyncio", "trio"]))
-@settings(max_examples=25)
+@examples(0.3)
 def test_order_and_promise_hold_whoever_comes_and_whoever_gives_up(
     plan: list[tuple[float, int, float | None]], burst: int, backend: str
 ) -> None:

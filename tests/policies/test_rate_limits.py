@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.call import Call, Options
@@ -20,7 +20,7 @@ from holdfast.policies.rate_limit import Limit, RateLimiter
 from holdfast.testing.clock import VirtualClock
 from tests.conftest import modules_of
 from tests.policies.scripted_limits import KEY, Desk
-from tests.support import FamilyModules
+from tests.support import FamilyModules, examples
 
 pytestmark = pytest.mark.anyio
 
@@ -228,7 +228,7 @@ LIMITS: list[Limit] = [RateLimit(0.5, burst=3), Window(4, per=20.0, margin=0.0, 
 
 
 @given(PLANS, st.sampled_from(["asyncio", "trio"]))
-@settings(max_examples=30)
+@examples(0.4)
 def test_whoever_comes_and_whoever_gives_up_all_promises_are_kept_and_everybody_gets_through(
     plan: list[tuple[float, str, int, float | None]], backend: str
 ) -> None:

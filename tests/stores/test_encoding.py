@@ -8,7 +8,7 @@ from typing import Any, Final
 from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.caching.directives import ResponseDirectives
@@ -16,6 +16,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.stores.encoding import Unreadable, decode, encode
 from tests.core.caching.building import RECEIVED, WALL
 from tests.stores.test_contract import entry
+from tests.support import examples
 
 numbers = st.integers(0, 2**53) | st.floats(0, 2**53)
 octets = st.binary(max_size=30)
@@ -54,7 +55,7 @@ def framed(text: str) -> bytes:
     return b"holdfast-entry/1 %08x\n%b" % (crc32(text.encode()), text.encode())
 
 
-@settings(max_examples=30)  # each draws thirty values
+@examples(0.3)  # each draws thirty values
 @given(all_of(Entry), st.integers(0, 2**50), st.integers(0, 2**32 - 1), st.text(max_size=40))
 def test_an_entry_is_read_as_it_was_written(written: Entry, size: int, checksum: int, epoch: str) -> None:
     metadata = decode(encode(written, size=size, checksum=checksum, epoch=epoch))

@@ -381,6 +381,7 @@ def on_disk(path: Path) -> int:
     return sum(file.stat().st_size for file in path.parent.glob("cache.db*") if not file.name.endswith("-shm"))
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the file is the same on every loop
 @pytest.mark.parametrize(
     ("bound", "count", "size"),
     [(MIB, 900, 800), (MIB, 200, 10_000), (8 * MIB, 60, 200_000), (8 * MIB, 30, 400_000), (16 * MIB, 9, 3_000_000)],
@@ -462,8 +463,8 @@ async def test_a_body_that_nobody_finishes_is_removed(
 
 
 async def test_a_long_body_passes_through_little_memory(path: Path) -> None:
-    size = 40 * MIB
-    async with opened(path, max_bytes=64 * MIB) as store:
+    size = 16 * MIB
+    async with opened(path, max_bytes=32 * MIB) as store:
         chunk = secrets.token_bytes(MIB)
         tracemalloc.start()
         try:
@@ -549,9 +550,9 @@ async def test_several_processes_write_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("after", [3, 16, 40])
+@pytest.mark.parametrize("after", [3, 16])
 async def test_a_process_that_is_killed_leaves_no_half_entry(path: Path, after: int) -> None:
-    killed = child(path, "k", 200)
+    killed = child(path, "k", 100)
     assert killed.stdout is not None
     for line in killed.stdout:
         if line.strip() == str(after):
@@ -560,9 +561,9 @@ async def test_a_process_that_is_killed_leaves_no_half_entry(path: Path, after: 
     killed.communicate()
     async with opened(path, max_bytes=64 * MIB) as store:
         assert all([await check_whole(store, "k", number) for number in range(after + 1)])
-        for number in range(after + 1, 200):
+        for number in range(after + 1, 100):
             await check_whole(store, "k", number)
-        for number in range(0, 200, 8):
+        for number in range(0, 100, 8):
             for found in await store.get(entry(f"{URL}/k/long/{number}").key):
                 assert await body_of(store, found) == long_body(number)
         with edited(path) as connection:
