@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 
 import anyio
-import anyio.to_thread
 
 from holdfast._wire import AROUND_ATTEMPT, Site
 from holdfast.by_origin import origin_of
@@ -201,8 +200,10 @@ class Channel:
     async def send(self, plan: Plan, accept: bytes | None = None) -> ReceivedLike:
         """The answer, its body unread, whatever its status; redirects within the allowed origins are followed."""
         if self._packs_long(plan):
+            from anyio.to_thread import run_sync
+
             self.backend.open()  # here: what is left to do there changes nothing that is shared
-            request = await anyio.to_thread.run_sync(self.request, plan, accept)
+            request = await run_sync(self.request, plan, accept)
         else:
             request = self.request(plan, accept)
         self.backend.enter(request)
