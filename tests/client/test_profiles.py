@@ -84,6 +84,15 @@ def test_what_is_wrong_in_the_environment_is_named_and_not_told(
         assert named in str(raised.value)
 
 
+def test_what_a_cluster_sets_for_a_service_of_that_name_is_no_slip(environ: Any) -> None:
+    links = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR"]
+    environ({"SHOP_URL": URL, **{f"SHOP_{name}": "tcp://10.0.0.7:80" for name in links}})
+    assert Shop.from_env("SHOP", auth=None).base_url == URL
+    environ({"SHOP_URL": URL, "SHOP_PORTS": "80"})
+    with pytest.raises(InvalidInput, match="SHOP_PORTS"):
+        Shop.from_env("SHOP", auth=None)
+
+
 def test_arguments_go_over_what_was_read(environ: Any, tmp_path: Path) -> None:
     environ({"SHOP_URL": URL, "SHOP_DEADLINE": "5", "SHOP_API_VERSION": "v2", "SHOP_LISTS": "comma"})
     shop = Shop.from_env("shop_", auth=None, deadline=7.0)

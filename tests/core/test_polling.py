@@ -42,6 +42,7 @@ def test_the_server_says_when_to_ask_again_and_else_it_takes_longer_each_time() 
         pauses.append(pause)
     assert pauses[:3] == [2.0, 3.0, 4.5]
     assert pauses[-1] == 30.0
-    assert next_pause(0.0, 4.5, 2.0) == 0.0
+    assert next_pause(0.0, None, 2.0) == 0.0
+    assert next_pause(0.0, 0.0, 2.0) == 0.1  # again and again at once would be an attack
     assert next_pause(90.0, None, 2.0) == 90.0
     assert next_pause(None, 60.0, 60.0) == 60.0

@@ -7,6 +7,7 @@ alone: a profile names the variable.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
@@ -25,6 +26,8 @@ _SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
     "basic": ("username", "password"),
     "api_key": ("api_key",),
 }
+# What Kubernetes sets in each container for a Service of this name, whoever made it.
+_OF_THE_CLUSTER: Final = r"SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)?"
 _PROFILE_AUTH: Final = ("token_env", "username", "password_env", "api_key_env", "api_key_header")
 
 
@@ -34,7 +37,8 @@ def from_environment(prefix: str, auth: AuthKind | Auth | None, environ: Mapping
     Raises `InvalidInput`, which names the variable.
     """
     start = f"{prefix.rstrip('_').upper()}_"
-    given = {name.removeprefix(start).lower(): name for name in environ if name.startswith(start)}
+    named = {name.removeprefix(start): name for name in environ if name.startswith(start)}
+    given = {key.lower(): name for key, name in named.items() if re.fullmatch(_OF_THE_CLUSTER, key) is None}
     kind = auth if isinstance(auth, str) else None
     if kind is not None and kind not in _SECRETS:
         raise InvalidInput(f"auth is {', '.join(map(repr, _SECRETS))}, a credential or None", argument="auth")

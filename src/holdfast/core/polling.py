@@ -33,6 +33,8 @@ Rule: TypeAlias = Callable[[Any], "Progressing | Ended | None"]
 """What an answer's JSON says of the operation; None: nothing, and the status of the answer decides."""
 
 LONGEST_PAUSE: Final = 30.0
+_SHORTEST: Final = 0.1
+"""Seconds between two questions of those that follow the first; "Retry-After: 0" may be said without a thought."""
 _DONE: Final = ("succeeded", "success", "successful", "completed", "complete", "done", "finished", "ready")
 _FAILED: Final = ("failed", "failure", "error", "canceled", "cancelled", "aborted", "expired", "rejected")
 
@@ -79,7 +81,7 @@ def read_answer(status: int, answer: Any, rule: Rule | None) -> Progressing | En
 def next_pause(asked: float | None, before: float | None, every: float) -> float:
     """Seconds until the next question: what the server wants; else ``every``, half as long again each time."""
     if asked is not None:
-        return asked
+        return asked if before is None else max(asked, _SHORTEST)
     return every if before is None else max(every, min(LONGEST_PAUSE, before * 1.5))
 
 
