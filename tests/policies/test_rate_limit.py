@@ -361,7 +361,7 @@ def test_keys_are_bounded_but_none_with_a_debt_is_forgotten() -> None:
 async def test_the_long_run_rate_is_the_one_that_was_asked_for(rate: int) -> None:
     # One family is enough: nothing of it is touched.
     _, desk, clock = open_desk(modules_of("httpx"), RateLimit(rate, burst=1), jump=True)
-    calls = min(rate * 20, 600)
+    calls = min(rate * 20, 300)
 
     async def caller() -> None:
         await desk.send()
@@ -430,7 +430,7 @@ def in_loop_time(main: Callable[[RateLimiter, Desk], Awaitable[None]], limit: Ra
     ("burst", "rate"), [(10, 10), (10, 1000), (50, 5000), (1, 10)], ids=["10", "1000", "5000", "burst 1"]
 )
 def test_the_leaky_engine_keeps_order_rate_and_promise(burst: int, rate: int) -> None:
-    calls = burst + min(20 * rate, 3000)
+    calls = burst + min(20 * rate, 1500)
 
     async def main(limiter: RateLimiter, desk: Desk) -> None:
         async with asyncio.TaskGroup() as tasks:

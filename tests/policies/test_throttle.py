@@ -44,7 +44,7 @@ async def test_a_server_gets_about_k_times_what_it_accepts(
         return Reply(200 if accepted[second] <= capacity else 503)
 
     async with stage(family, origin, pipeline=pipeline) as on:
-        seconds, before = 15, 0
+        seconds, before = 10, 0
         for step in range(10 * seconds):
             if step == 50:  # the first window is over
                 before = len(on.script.sent)

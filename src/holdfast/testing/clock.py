@@ -15,7 +15,7 @@ from holdfast.clock import TimeLimit
 
 __all__ = ["VirtualClock"]
 
-_QUIET = 50
+_QUIET = 25
 """How many checkpoints in a row without a new timer count as "everybody waits". A hand-over from task to
 task takes one or two; chains in one call are shorter than twenty."""
 
