@@ -387,9 +387,19 @@ async def test_a_login_in_the_browser(family: FamilyModules) -> None:
         login = await client.authorization(redirect_uri="http://127.0.0.1:7/cb", scope="openid")
         query = parse_qs(urlsplit(login.url).query)
         answer = f"http://127.0.0.1:7/cb?code=c0de&state={query['state'][0]}&iss={ISSUER}"
-        for wrong in (f"{answer}x", answer.replace("&state=", "&state=x")):
-            with pytest.raises(TokenError):
+        for wrong, error in (
+            (f"{answer}x", "invalid_issuer"),
+            (answer.replace("&state=", "&state=x"), "invalid_state"),
+            (answer.replace("&state=", "&nothing="), "invalid_state"),
+            ("http://127.0.0.1:7/cb?code=a&code=b&state=forged", "invalid_state"),  # before anything else is looked at
+            (f"{answer}&state=forged", "invalid_state"),
+            (f"{answer}&code=b", "invalid_request"),
+            (answer.replace("code=c0de", "error=access_denied"), "access_denied"),
+            (answer.replace("code=c0de", ""), "invalid_request"),
+        ):
+            with pytest.raises(TokenError) as caught:
                 await client.authorized(login, wrong)
+            assert caught.value.error == error, wrong
         assert not server.requests
         token = await client.authorized(login, answer)
         assert token.refresh_token == Secret("r1")

@@ -10,11 +10,12 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from holdfast.auth import EncryptedFile
+from holdfast.auth import EncryptedFile, Secret, Token
 from holdfast.auth.profiles import read_profiles
 from holdfast.cli import main
 from holdfast.core.profiles import Profile
@@ -57,6 +58,10 @@ def test_a_secret_is_set_rotated_listed_and_removed(run: Run, tmp_path: Path) ->
     assert run("credentials", "rotate", "github", typed=f"{SECRET}-2\n") == (0, "github is replaced.\n", "")
     assert kept(tmp_path) == {"github": f"{SECRET}-2"}
     assert run("credentials", "ls") == (0, "github\n", "")
+    lines = "-----BEGIN KEY-----\nMC4CAQ\n-----END KEY-----"
+    assert run("credentials", "set", "pem", typed=f"{lines}\n")[0] == 0
+    assert kept(tmp_path)["pem"] == lines
+    run("credentials", "rm", "pem")
     assert json.loads(run("credentials", "ls", "--json")[1])["names"] == ["github"]
     assert run("credentials", "rm", "github") == (0, "", "")
     assert run("credentials", "ls") == (0, "", "")
@@ -104,7 +109,8 @@ def test_a_tampered_store_is_named(run: Run, tmp_path: Path) -> None:
     assert "secrets: it was cut off or tampered with" in complaint
 
 
-CSV = f"""name,secret,kind,origins,username,header
+CSV = f"""\ufeffname,secret,kind,origins,username,header
+
 github,{SECRET}-1,bearer,https://api.github.com https://uploads.github.com,,
 "my ""shop",{SECRET}-2,basic,https://shop.test,ada,
 search,{SECRET}-3,api_key,https://search.test,,X-Token
@@ -138,6 +144,8 @@ def test_many_profiles_come_from_a_csv_file(run: Run, tmp_path: Path) -> None:
         (f"name,secret\na,{SECRET}\0\n\udcff", "no CSV in UTF-8"),
         (f"name,secret,kind,origins\na,{SECRET},magic,https://a.test\n", "profile a"),
         (f"name,secret,kind\na,{SECRET},basic\n", "profile a needs origins"),
+        (f"secret,name\na,{SECRET}{'x' * 128}\n", "line 2"),  # in each other's place
+        (f"name;secret\na;{SECRET}\n", "the columns are"),
     ],
 )
 def test_a_csv_file_with_a_fault_is_not_imported_at_all(text: str, told: str, run: Run, tmp_path: Path) -> None:
@@ -147,6 +155,13 @@ def test_a_csv_file_with_a_fault_is_not_imported_at_all(text: str, told: str, ru
     assert told in complaint
     assert SECRET not in complaint
     assert not (tmp_path / "secrets").exists()
+
+
+def test_an_import_that_cannot_be_kept_leaves_no_profiles(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(CSV)
+    told = ("--store", f"sqlite:{tmp_path}", "--replace", "--profiles", str(tmp_path / "p"))  # no file, but a directory
+    assert run("credentials", "import", str(tmp_path / "in.csv"), *told)[0] == 2
+    assert not (tmp_path / "p").exists()
 
 
 def test_an_import_replaces_only_when_told_to(run: Run, tmp_path: Path) -> None:
@@ -201,3 +216,47 @@ def test_whoami_tells_all_but_secrets(run: Run, tmp_path: Path) -> None:
     assert SECRET not in out
     assert "no profile 'nobody'" in run("whoami", "nobody", *profiles)[2]
     assert "nobody logs in there" in run("login", "github", *profiles)[2]
+
+
+def logged_in(path: Path, **fields: Any) -> None:
+    async def save() -> None:
+        await EncryptedFile(path / "secrets", key=KEY).save("ada.token", Token(Secret(SECRET), **fields))
+
+    anyio.run(save)
+
+
+def a_login(path: Path, server: str) -> tuple[str, ...]:
+    (path / "profiles.toml").write_text(
+        f"[ada]\nkind = 'login'\norigins = 'https://api.test'\nserver = '{server}'\nclient_id = 'app'\n"
+    )
+    return ("ada", "--profiles", str(path / "profiles.toml"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "told"),
+    [
+        ({}, 0, "the access token ends when the server says"),
+        ({"expires_at": 4e9}, 0, "the access token ends 2096-10-02"),
+        ({"expires_at": 1e9}, 1, "the access token ended 2001-09-09"),
+        ({"expires_at": 1e9, "refresh_token": Secret(SECRET)}, 0, "the access token ended 2001-09-09"),
+    ],
+)
+def test_whoami_tells_whether_the_login_still_holds(
+    fields: dict[str, Any], code: int, told: str, run: Run, tmp_path: Path
+) -> None:
+    logged_in(tmp_path, **fields)
+    found, out, _ = run("whoami", *a_login(tmp_path, "https://id.test"))
+    assert (found, told in out) == (code, True), out
+
+
+def test_a_server_that_is_not_there_is_told_in_a_line(run: Run, tmp_path: Path) -> None:
+    profile = a_login(tmp_path, "http://127.0.0.1:9")
+    code, out, complaint = run("login", *profile)
+    assert (code, out) == (2, "")
+    assert "http://127.0.0.1:9" in complaint
+    assert complaint.count("\n") == 1
+    logged_in(tmp_path)
+    code, out, complaint = run("logout", *profile)
+    assert (code, out) == (1, "")
+    assert "forgotten here" in complaint
+    assert kept(tmp_path) == {}

@@ -15,7 +15,7 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any
 
-from holdfast.auth.stores.base import MissingSecret, SecretStore, checked
+from holdfast.auth.stores.base import MissingSecret, SecretStore, checked, is_name
 from holdfast.cli.secret_stores import add_store_to, run_with_store
 from holdfast.cli.words import printable
 from holdfast.core.profiles import KINDS, profile_of
@@ -44,7 +44,8 @@ def add_to(commands: Any) -> None:
         ("rotate", "replace the secret of a name; running programs have it after their next 401", _rotate),
     ):
         added = action(name, summary, work)
-        added.add_argument("name", metavar="NAME")
+        added.description = f"{summary}. It is typed unseen, or is the whole of standard input."
+        added.add_argument("name", metavar="NAME", help="most often a profile's")
     action("ls", "list the names", _ls).add_argument("--json", action="store_true", dest="as_json", help="as data")
     action("rm", "forget secrets", _rm).add_argument("names", nargs="+", metavar="NAME")
     added = action("import", "keep the secrets of a CSV file: all of its lines, or none", _import)
@@ -98,17 +99,23 @@ async def _import(store: SecretStore, arguments: argparse.Namespace) -> int:
     tables = {name: table for name, (_, table) in rows.items() if table}
     for name, table in tables.items():
         profile_of(name, table)
+    told = "\n".join(_toml(name, table) for name, table in tables.items())
     if arguments.profiles is not None:
         with open(arguments.profiles, "x", encoding="utf-8") as file:  # noqa: ASYNC230  (nobody else runs)
-            file.write("\n".join(_toml(name, table) for name, table in tables.items()))
-    for name, (secret, _) in rows.items():
-        await store.put(name, secret)
+            file.write(told)
+    try:
+        for name, (secret, _) in rows.items():
+            await store.put(name, secret)
+    except BaseException:
+        if arguments.profiles is not None:
+            arguments.profiles.unlink()
+        raise
     print(f"{len(rows)} secret{'' if len(rows) == 1 else 's'} kept.")
     return 0
 
 
 def _asked(name: str) -> Secret:
-    text = getpass(f"Secret for {printable(name)}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    text = getpass(f"Secret for {printable(name)}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n")
     if not text:
         raise InvalidInput("nothing was given", argument="secret")
     return Secret(text)
@@ -125,7 +132,7 @@ def _rows(path: Path) -> dict[str, tuple[Secret, dict[str, Any]]]:
                 raise InvalidInput(f"{path}: the columns are name, secret and some of {_listed()}", argument="columns")
             for row in reader:
                 name, text = row.pop("name"), row.pop("secret")
-                if None in row or not name or not text or name in rows:
+                if None in row or not is_name(name or "") or not text or name in rows:
                     raise InvalidInput(
                         f"{path}, line {reader.line_num}: a name of its own, a secret and no more fields than columns",
                         argument="line",
@@ -133,7 +140,7 @@ def _rows(path: Path) -> dict[str, tuple[Secret, dict[str, Any]]]:
                 table: dict[str, Any] = {key: value for key, value in row.items() if value}
                 if "origins" in table:
                     table["origins"] = table["origins"].split()
-                rows[checked(name)] = (Secret(text), table)
+                rows[name] = (Secret(text), table)
         except (csv.Error, UnicodeDecodeError):
             raise InvalidInput(f"{path}: it is no CSV in UTF-8", argument="file") from None
     return rows

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any, Final
 
 import anyio
@@ -29,7 +30,12 @@ __all__ = ["add_to"]
 
 _PATIENCE: Final = 300.0  # seconds for a person to log in
 _LONGEST: Final = 16 * 1024
-_PAGE: Final = "<!doctype html><meta charset=utf-8><title>holdfast</title><p>{}"
+_PAGE: Final = (
+    "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    "<title>holdfast login</title><body style='font: 1.25rem system-ui; margin: 3rem'><p>{}"
+)
+_DONE: Final = "You are logged in, and can close this page."
+_FAILED: Final = "The login failed; the terminal says why."
 
 
 def add_to(commands: Any) -> None:
@@ -40,38 +46,44 @@ def add_to(commands: Any) -> None:
         ("whoami", "what is kept of a profile, but for secrets", _whoami),
     ):
         parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary + ".")
-        parser.add_argument("profile", metavar="PROFILE")
-        parser.add_argument("--profiles", type=Path, default=Path("profiles.toml"), metavar="TOML")
+        parser.add_argument("profile", metavar="PROFILE", help="a table of the file with the profiles")
+        file = "the file with the profiles; default: profiles.toml"
+        parser.add_argument("--profiles", type=Path, default=Path("profiles.toml"), metavar="TOML", help=file)
         add_store_to(parser)
         parser.set_defaults(run=partial(run_with_store, work))
         if name == "login":
-            parser.add_argument("--device", action="store_true", help="with a code, on another device")
+            parser.add_argument("--device", action="store_true", help="with a code, in a browser on another device")
 
 
 async def _login(store: SecretStore, arguments: argparse.Namespace) -> int:
     profile = _profile(arguments)
+    name, scope = token_name(profile), profile.settings.get("scope")
     async with oauth_client(profile, await store.get(profile.secret)) as client:
-        scope = profile.settings.get("scope")
-        with anyio.move_on_after(_PATIENCE):
+        try:
             token = await (_by_device if arguments.device else _by_browser)(client, scope)
-            await store.save(token_name(profile), token)
-            print(f"Logged in; the tokens are {store.place(token_name(profile))}.")
-            return 0
-    raise HoldfastError(f"nobody logged in within {_PATIENCE:.0f} s")
+        except client.errors as error:
+            raise HoldfastError(f"{client.issuer} gave no answer: {_reason(error)}") from None
+    async with store.exclusive(name):  # a program that renews the old one would put its own in place of this
+        await store.save(name, token)
+    print(f"Logged in; the tokens are {store.place(name)}.")
+    return 0
 
 
 async def _logout(store: SecretStore, arguments: argparse.Namespace) -> int:
     profile = _profile(arguments)
-    token = await store.load(token_name(profile))
+    async with store.exclusive(token_name(profile)):
+        token = await store.load(token_name(profile))
+        await store.delete(token_name(profile))  # first: gone here, whatever the server says
     if token is None:
         print("Not logged in.")
         return 0
-    await store.delete(token_name(profile))  # first: gone here, whatever the server says
     async with oauth_client(profile, await store.get(profile.secret)) as client:
         try:
             await client.revoke(token)
         except Exception as error:  # of two libraries; who logs out is told, and is logged out
-            print(f"The tokens are forgotten here; the server was not told: {type(error).__name__}", file=sys.stderr)
+            print(
+                f"The tokens are forgotten here; the server was not told: {printable(_reason(error))}", file=sys.stderr
+            )
             return 1
     print("Logged out.")
     return 0
@@ -92,19 +104,27 @@ async def _whoami(store: SecretStore, arguments: argparse.Namespace) -> int:
     if token is None:
         print("  not logged in")
         return 1
-    print(*(printable(f"  {line}") for line in _told(token)), sep="\n")
-    return 0
+    over = token.expires_at is not None and token.expires_at <= time()
+    print(*(printable(f"  {line}") for line in _told(token, over)), sep="\n")
+    return 1 if over and token.refresh_token is None else 0
 
 
-def _told(token: Token) -> list[str]:
-    ends = "when the server says" if token.expires_at is None else _date(token.expires_at)
-    lines = [f"logged in; the access token ends {ends}"]
-    lines.append("it is renewed by itself" if token.refresh_token is not None else "then a new login is needed")
+def _told(token: Token, over: bool) -> list[str]:
+    when = "when the server says" if token.expires_at is None else _date(token.expires_at)
+    lines = [f"the access token {'ended' if over else 'ends'} {when}"]
+    if token.refresh_token is not None:
+        lines.append("it is renewed by itself")
+    else:
+        lines.append("a new login is needed" if over else "then a new login is needed")
     return lines if token.scope is None else [*lines, f"scope: {token.scope}"]
 
 
 def _date(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__  # some of the library's errors have no text
 
 
 def _profile(arguments: argparse.Namespace) -> Profile:
@@ -151,16 +171,23 @@ async def _by_browser(client: OAuthClient, scope: str | None) -> Token:
                     failures.append(error)
                 except Exception as error:  # of two libraries; told below, outside the group
                     failures.append(error)
-                await _say(stream, 200, "You can close this page." if tokens else "The login failed.")
+                await _say(
+                    stream,
+                    200,
+                    "You are logged in, and can close this page."
+                    if tokens
+                    else "The login failed; the terminal says why.",
+                )
                 tasks.cancel_scope.cancel()
 
         print(f"Log in at {printable(begun.url)}", flush=True)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_open, begun.url)  # beside: some browsers are waited for until they are closed
-            await listener.serve(answer, task_group=tasks)
+        with anyio.move_on_after(_PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_open, begun.url)  # beside: some browsers are waited for until they are closed
+                await listener.serve(answer, task_group=tasks)
     if tokens:
         return tokens[0]
-    raise failures[0]
+    raise failures[0] if failures else HoldfastError(f"nobody logged in within {_PATIENCE:.0f} s")
 
 
 async def _open(url: str) -> None:

@@ -66,11 +66,11 @@ class AttemptHooks:
 
 async def _worth_it(response: Any, asked: Sequence[Again]) -> bool:
     """Whether to send once more; the response is closed then, and where asking fails."""
-    worth_it = None
+    worth_it = True
     try:
         worth_it = any([await again(response) for again in asked])
     finally:
-        if worth_it is not False:
+        if worth_it:
             with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
                 await response.aclose()
     return worth_it

@@ -100,6 +100,11 @@ class OAuthClient:
         """The lane's."""
         return self._lane.clock
 
+    @property
+    def errors(self) -> type[Exception]:
+        """The base of what the library raises where no answer comes."""
+        return self._lane.errors
+
     async def metadata(self) -> ServerMetadata:
         """The server's endpoints; asked for once."""
         if self._metadata is None:
@@ -193,7 +198,7 @@ class OAuthClient:
                 if following is None:
                     raise
                 interval = max(following, error.retry_after or 0.0)
-            except self._lane.errors:  # RFC 8628 3.5: no answer asks for less, and is not the end
+            except self.errors:  # RFC 8628 3.5: no answer asks for less, and is not the end
                 interval = device_wait(None, interval) or interval
 
     async def revoke(self, token: Token) -> None:

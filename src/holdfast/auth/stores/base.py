@@ -14,7 +14,7 @@ from holdfast.core.tokens import Token
 from holdfast.errors import HoldfastError, InvalidInput
 from holdfast.stores.base import StoreDamaged
 
-__all__ = ["MissingSecret", "SecretStore", "checked"]
+__all__ = ["MissingSecret", "SecretStore", "checked", "is_name"]
 
 _LONGEST: Final = 128
 _KIND: Final = "holdfast-token/1"
@@ -100,9 +100,14 @@ class SecretStore(ABC):
         await self.aclose()
 
 
+def is_name(text: str) -> bool:
+    """Whether every store can keep a secret under it."""
+    return 0 < len(text) <= _LONGEST and text.isprintable()
+
+
 def checked(name: str) -> str:
     """A name that every store can keep. Raises `InvalidInput`."""
-    if not 0 < len(name) <= _LONGEST or not name.isprintable():
+    if not is_name(name):
         raise InvalidInput(f"a name has 1 to {_LONGEST} printable characters, got {name!r}", argument="name")
     return name
 

@@ -85,11 +85,11 @@ def read_callback(url: str, authorization: Authorization, *, issuer: str | None,
     somebody else's answer nothing is believed, not even the error.
     """
     pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
-    fields = dict(pairs)
+    fields, states = dict(pairs), [value for name, value in pairs if name == "state"]
+    if len(states) != 1 or not hmac.compare_digest(states[0].encode(), authorization.state.reveal().encode()):
+        raise TokenError("the answer belongs to another login: its state is not ours", error="invalid_state")
     if len(fields) < len(pairs):  # RFC 6749 3.1: none may come twice
         raise TokenError("the answer of the login has a parameter twice", error="invalid_request")
-    if not hmac.compare_digest(fields.get("state", "").encode(), authorization.state.reveal().encode()):
-        raise TokenError("the answer belongs to another login: its state is not ours", error="invalid_state")
     given = fields.get("iss")
     # RFC 9207 2.4: compared as it is, character by character.
     if issuer is not None and given != issuer and (given is not None or issuer_required):
