@@ -37,7 +37,7 @@ async def test_each_operation_is_told_of_once(family: FamilyModules) -> None:
             text.format("Users.get"),
             text.format("Users.create"),
         ]
-        assert {warning.category for warning in warned} == {DeprecatedOperation}
+        assert {(warning.category, warning.filename) for warning in warned} == {(DeprecatedOperation, __file__)}
         events = [event for event in told if isinstance(event, OperationDeprecated)]
         assert [(event.operation, event.template) for event in events] == [
             ("Users.get", "/users/{id}"),

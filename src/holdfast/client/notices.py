@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +47,15 @@ def tell(response: ReceivedLike, plan: Plan, backend: Backend) -> None:
                 link=notice.link,
             )
         )
-    warnings.warn(_text(plan.operation, notice, wall), DeprecatedOperation, stacklevel=2)
+    warnings.warn(_text(plan.operation, notice, wall), DeprecatedOperation, stacklevel=_caller())
+
+
+def _caller() -> int:
+    """The stack level, for `tell`, of the code that made the call: Python shows a DeprecationWarning in that alone."""
+    level, frame = 1, sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while (outer := frame.f_back) is not None and str(frame.f_globals.get("__name__")).startswith("holdfast."):
+        level, frame = level + 1, outer
+    return level
 
 
 def _text(operation: str, notice: Notice, wall: float) -> str:
