@@ -43,8 +43,9 @@ class Encrypted:
     >>> Encrypted(SQLiteStore("answers.db"), key=secrets.token_bytes(32))
     Encrypted(SQLiteStore('answers.db', max_bytes=268435456))
 
-    A purge by prefix reads the metadata of all entries, and needs a store with `Listing`. `Streaming`, `Listing` and
-    `KeepsSecret` are offered if ``store`` has them, `SyncLookup` never. Cancellation and sharing are as ``store``'s.
+    A purge by prefix reads the metadata of all entries; in a store without `Listing` it removes everything. `Streaming`,
+    `Listing` and `KeepsSecret` are offered if ``store`` has them, `SyncLookup` never. Cancellation and sharing are as
+    ``store``'s.
     """
 
     # Given to an instance only if its store can do it: this is how a capability is asked for.
@@ -107,11 +108,12 @@ class Encrypted:
         return sum([await self._store.purge(own.url(url)) for own in self._keys])
 
     async def purge_prefix(self, prefix: str) -> int:
-        """Remove every entry whose URL begins with ``prefix``, decrypting the metadata of all; the number removed."""
-        if not prefix:
+        """Remove every entry whose URL begins with ``prefix``, decrypting the metadata of all; the number removed.
+
+        Where they cannot be listed, all are removed: what nobody can find must not stay.
+        """
+        if not prefix or not isinstance(self._store, Listing):
             return sum([await self._store.purge_prefix(own.prefix) for own in self._keys])
-        if not isinstance(self._store, Listing):
-            raise StoreError(f"{self._store!r} cannot list its entries, so none is found by its prefix")
         urls: dict[str, None] = {}
         async with aclosing(self._store.entries()) as listed:
             async for sealed in listed:
