@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trustme
 
 from holdfast import Cache, MemoryStore, Pipeline, Tiered
 from holdfast.auth import APIKey, Basic, Bearer, HMACSignature, KeyPool, LoginToken
@@ -17,6 +18,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.errors import Offline
 from holdfast.stores.base import Store, StoreError
 from holdfast.testing import Reply
+from holdfast.testing.faulty import Answer, FaultyServer
 from tests.cache_origin import answer, told
 from tests.cache_stores import Remote
 from tests.directory_store import DirectoryStore
@@ -123,6 +125,30 @@ async def test_who_logs_in_after_a_logout_gets_none_of_the_last_one_s_answers(
         assert ada == ["Bearer ada", "Bearer ada"]
         assert bob == (["Bearer bob", "Bearer bob"] if identity is None else ada)
         assert len(on.script.sent) == (2 if identity is None else 1)
+
+
+@pytest.mark.filterwarnings("ignore:.cert=.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("shared", [False, True], ids=["private", "shared"])
+async def test_a_client_certificate_tells_users_apart(family: FamilyModules, tmp_path: Path, shared: bool) -> None:
+    authority = trustme.CA()
+    files = [str(tmp_path / name) for name in ("ada.pem", "bob.pem")]
+    for file in files:
+        authority.issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(file)
+    async with FaultyServer() as server:
+        server.default(lambda request: Answer.json(server.count(), headers=(("Cache-Control", "max-age=60"),)))
+        pipeline = Pipeline(cache=Cache(shared=shared))
+
+        async def get(cert: str | None, **options: Any) -> tuple[int, str]:
+            transport = family.holdfast.ResilientTransport(pipeline, cert=cert, verify=False)
+            async with Service(server.url, transport=transport) as service:
+                reply = await service.GET("/me", int).using(options=options).reply()
+                return reply.value, str(reply.source)
+
+        given = [await get(cert) for cert in (None, *files)]
+        assert len({value for value, _ in given}) == 3
+        for cert, (value, _) in zip((None, *files), given, strict=True):
+            again = await get(cert)
+            assert again == (value, "cache") if cert is None or not shared else again[1] == "origin"
 
 
 # Ranges and validation

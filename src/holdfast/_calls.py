@@ -160,6 +160,7 @@ class _Open:
     """The `Owner` of calls that come through no transport: never closed, and has the arms of hedged calls."""
 
     closing = closed = False
+    certificate: bytes | None = None
     running = 0
 
     def __init__(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
 from typing import Protocol
 
 from holdfast._waiting import Line
@@ -11,7 +13,15 @@ from holdfast.by_origin import Bindable
 from holdfast.call import closed_error
 from holdfast.clock import SystemClock
 
-__all__ = ["Door"]
+__all__ = ["Door", "certificate_of"]
+
+
+def certificate_of(cert: str | tuple[str, ...] | None) -> bytes | None:
+    """What stands for a client certificate, as the libraries take one: equal for one file, whoever asks."""
+    if cert is None:
+        return None
+    content = Path(cert if isinstance(cert, str) else cert[0]).read_bytes()
+    return blake2b(content, digest_size=16).digest()
 
 
 class Closing(Protocol):
@@ -25,7 +35,8 @@ class Door:
     loop at a time. See `call.Owner`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: bytes | None = None) -> None:
+        self.certificate = certificate
         self.closing = False
         self.closed = False
         self.running = 0

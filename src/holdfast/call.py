@@ -195,6 +195,7 @@ class Owner(Protocol):
     closing: bool  # no call may begin
     closed: bool  # nothing is sent any more
     running: int  # calls whose body is not closed yet
+    certificate: bytes | None  # stands for the client certificate that all its calls are made with
 
     def leave(self, error: BaseException | None, complete: bool) -> None:
         """A running call is over; a `holdfast._body.Watcher`."""

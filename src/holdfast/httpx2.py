@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from holdfast import _body, _wire, errors
-from holdfast._door import Door
+from holdfast._door import Door, certificate_of
 from holdfast._families import (
     bounded_decoders,
     grace,
@@ -580,7 +580,7 @@ class ResilientTransport(httpx2.AsyncBaseTransport):
             refuse_inner_retries(inner)
         self.pipeline = Pipeline() if pipeline is None else pipeline
         self._inner = inner
-        self._door = Door()
+        self._door = Door(certificate_of(cert))
         self._handle = self.pipeline.bind(_wire.around_attempts(inner.handle_async_request), FAMILY, self._door)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -328,7 +328,7 @@ class Pipeline:
     def short_way(self, family: Family[Q, R], owner: Owner) -> ShortWay | None:
         """For a transport that `bind` was called for: fresh answers without a request, if there is a cache on top."""
         caching = self._layers.caching
-        if caching is None or self._in_order is not self._layers.in_order:
+        if caching is None or self._in_order is not self._layers.in_order or owner.certificate is not None:
             return None
         return self._entry.short_way(caching.layer(family), owner)
 

@@ -12,7 +12,7 @@ from typing import Final, Generic, Literal
 import anyio
 
 from holdfast._families import fields_of
-from holdfast._wire import AROUND_ATTEMPT, Family, Handler, Q, R
+from holdfast._wire import AROUND_ATTEMPT, Family, Handler, Q, R, RequestLike
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.directives import RequestDirectives
@@ -20,7 +20,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
-from holdfast.core.caching.key import EVERYBODY, Identity, origin_of, primary_key, target
+from holdfast.core.caching.key import CERTIFICATE, EVERYBODY, Identity, origin_of, primary_key, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
 from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
@@ -95,7 +95,7 @@ class CacheLayer(Generic[Q, R]):
         if method != "GET" and method != "HEAD":
             return await self._change(request, call)
         url = target(str(request.url))
-        ask = ask_of(method, fields_of(request.headers))
+        ask = _ask_of(request, call)
         options = call.options
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
@@ -152,7 +152,7 @@ class CacheLayer(Generic[Q, R]):
         if method != "GET" and method != "HEAD":
             return None
         url, options = target(str(request.url)), call.options
-        ask = ask_of(method, fields_of(request.headers))
+        ask = _ask_of(request, call)
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if "target" in request.extensions:
             return None
@@ -237,6 +237,8 @@ class CacheLayer(Generic[Q, R]):
             return "rule"
         if (signed or self._signed) and (self._everybody or options.identity is None):
             return "signed by a hook"  # whose answer it will be is not known yet
+        if self._everybody and CERTIFICATE in fields:
+            return "certificate"
         host = fields.get(b"host")
         # A Host of the caller's own names another resource than the URL does, and the key holds the URL.
         if host is not None and not url.startswith(f"{host.decode('latin-1').lower()}/", url.find("//") + 2):
@@ -284,6 +286,13 @@ class CacheLayer(Generic[Q, R]):
     async def _around(self, request: Q, call: Call, why: Why, detail: str | None = None) -> R:
         response = await self._inner(request)
         return passed_on(response, call, self._counts, cache_status.forwarded(why, detail=detail), "bypass")
+
+
+def _ask_of(request: RequestLike, call: Call) -> Ask:
+    ask = ask_of(request.method, fields_of(request.headers))
+    if call.owner is not None and call.owner.certificate is not None:
+        ask.fields = {**ask.fields, CERTIFICATE: call.owner.certificate}
+    return ask
 
 
 def _asked(ask: Ask, option: str | Mapping[str, float]) -> Ask:

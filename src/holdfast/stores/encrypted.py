@@ -43,9 +43,9 @@ class Encrypted:
     >>> Encrypted(SQLiteStore("answers.db"), key=secrets.token_bytes(32))
     Encrypted(SQLiteStore('answers.db', max_bytes=268435456))
 
-    A purge by prefix reads the metadata of all entries; in a store without `Listing` it removes everything. `Streaming`,
-    `Listing` and `KeepsSecret` are offered if ``store`` has them, `SyncLookup` never. Cancellation and sharing are as
-    ``store``'s.
+    A purge by prefix reads the metadata of all entries, and removes everything where ``store`` has no `Listing`.
+    `Streaming`, `Listing` and `KeepsSecret` are offered if ``store`` has them, `SyncLookup` never. Cancellation and
+    sharing are as ``store``'s.
     """
 
     # Given to an instance only if its store can do it: this is how a capability is asked for.

@@ -17,6 +17,8 @@ from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.policy import CachePolicy
 
 CREDENTIAL_FIELDS: Final = (b"authorization", b"cookie", b"proxy-authorization", b"x-api-key")
+CERTIFICATE: Final = b":client-certificate"
+"""Field that stands for the client certificate among those of a request; no header field has such a name."""
 NOBODY: Final = ""
 """Partition of requests without a credential in a private cache."""
 EVERYBODY: Final = "*"
@@ -39,7 +41,7 @@ class Identity:
     """
 
     secret: bytes = field(repr=False)
-    names: tuple[bytes, ...] = CREDENTIAL_FIELDS
+    names: tuple[bytes, ...] = (*CREDENTIAL_FIELDS, CERTIFICATE)
     passing: bool = False
 
     def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class Identity:
     def of(cls, policy: CachePolicy, secret: bytes, *, passing: bool = False) -> Identity:
         """Identity by the usual credentials and the policy's own header names."""
         extra = {name.strip().lower().encode("ascii") for name in policy.identity_headers}
-        return cls(secret, (*CREDENTIAL_FIELDS, *sorted(extra - set(CREDENTIAL_FIELDS))), passing)
+        return cls(secret, (*CREDENTIAL_FIELDS, CERTIFICATE, *sorted(extra - set(CREDENTIAL_FIELDS))), passing)
 
     def partition(self, fields: Fields, given: str | None = None) -> str:
         """Partition of a request in a private cache.
