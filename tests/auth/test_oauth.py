@@ -390,16 +390,10 @@ async def test_a_login_in_the_browser(family: FamilyModules) -> None:
         for wrong, error in (
             (f"{answer}x", "invalid_issuer"),
             (answer.replace("&state=", "&state=x"), "invalid_state"),
-            (answer.replace("&state=", "&nothing="), "invalid_state"),
-            ("http://127.0.0.1:7/cb?code=a&code=b&state=forged", "invalid_state"),  # before anything else is looked at
-            (f"{answer}&state=forged", "invalid_state"),
-            (f"{answer}&code=b", "invalid_request"),
-            (answer.replace("code=c0de", "error=access_denied"), "access_denied"),
-            (answer.replace("code=c0de", ""), "invalid_request"),
         ):
             with pytest.raises(TokenError) as caught:
                 await client.authorized(login, wrong)
-            assert caught.value.error == error, wrong
+            assert caught.value.error == error
         assert not server.requests
         token = await client.authorized(login, answer)
         assert token.refresh_token == Secret("r1")
@@ -503,11 +497,14 @@ async def test_endpoints_are_found_by_the_issuer_and_asked_for_once(family: Fami
         asked.append(request.url.path)
         if request.url.path == "/acme/.well-known/openid-configuration":
             return Reply.json({"issuer": f"{ISSUER}/acme", "token_endpoint": f"{ISSUER}/token"})
+        if request.url.path == "/.well-known/openid-configuration/acme":
+            return Reply(403)  # as gateways say that there is nothing
         return server(number, request)
 
     async with client_of(family, answer, server=f"{ISSUER}/acme") as client:
-        for _ in range(2):
-            await client.token({"grant_type": "client_credentials"})
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(client.token, {"grant_type": "client_credentials"})
         with pytest.raises(InvalidInput, match="authorization_endpoint"):
             await client.authorization(redirect_uri="http://127.0.0.1/")
     assert asked == [
@@ -519,10 +516,22 @@ async def test_endpoints_are_found_by_the_issuer_and_asked_for_once(family: Fami
     ]
 
 
-async def test_an_issuer_without_metadata_is_told_by_name(family: FamilyModules) -> None:
-    async with client_of(family, lambda number, request: Reply(404), server=ISSUER) as client:
-        with pytest.raises(TokenError, match="no metadata"):
+@pytest.mark.parametrize(
+    ("answer", "error", "told"),
+    [
+        (Reply(404), "invalid_response", "no metadata"),
+        (Reply(200, body=b"<p>Log in"), "invalid_response", "not JSON"),
+        (Reply.json({"issuer": f"{ISSUER}/"}), "invalid_issuer", f"of '{ISSUER}/'"),
+    ],
+    ids=["none", "a page", "another issuer's"],
+)
+async def test_an_issuer_without_metadata_of_its_own_is_told_by_name(
+    answer: Reply, error: str, told: str, family: FamilyModules
+) -> None:
+    async with client_of(family, lambda number, request: answer, server=ISSUER) as client:
+        with pytest.raises(TokenError, match=told) as caught:
             await client.metadata()
+        assert caught.value.error == error
 
 
 SECRETS = ("hunter2", "r0-secret", "t1-secret", "r1-secret")

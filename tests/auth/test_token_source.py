@@ -50,6 +50,7 @@ def test_failures_are_further_and_further_apart_up_to_a_minute() -> None:
         waits.append(refresh.not_before - 100.0)
     assert waits == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
     assert Refresh().failed(100.0, retry_after=300.0).not_before == 400.0
+    assert Refresh().failed(100.0, retry_after=9999999999.0).not_before == 3700.0  # no server ends a program's life
 
 
 class Issuer:

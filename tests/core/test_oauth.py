@@ -169,6 +169,8 @@ ISSUER = "https://id.test"
         ("code=c&state=s&iss=https://id.test/", "invalid_issuer"),
         ("code=c&state=s&iss=", "invalid_issuer"),
         ("code=c&code=d&state=s", "invalid_request"),
+        ("code=c&code=d&state=other", "invalid_state"),  # of somebody else's answer not even this is a fault
+        ("code=c&state=other&state=s", "invalid_state"),
         ("state=s", "invalid_request"),
         ("code=&state=s", "invalid_request"),
     ],

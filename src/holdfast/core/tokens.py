@@ -22,6 +22,7 @@ every call."""
 ADVISORY_BACKOFF: Final = 5.0
 """Seconds after a failed refresh before the next one, for all who wait; doubled each time, up to `MOST_BACKOFF`."""
 MOST_BACKOFF: Final = 60.0
+MOST_ASKED: Final = 3600.0  # whatever a server asks for: a failure is not kept for ever
 
 
 class Token(Value):
@@ -86,6 +87,6 @@ class Refresh(Value):
         self.not_before = not_before
 
     def failed(self, now: float, retry_after: float | None = None) -> Refresh:
-        """One more. The server's own word counts, if it asks for more time than we would give it."""
+        """One more. The server's own word counts, if it asks for more time than we would give it, up to an hour."""
         ours = min(MOST_BACKOFF, ADVISORY_BACKOFF * 2.0**self.failures)
-        return Refresh(self.failures + 1, now + max(ours, retry_after or 0.0))
+        return Refresh(self.failures + 1, now + max(ours, min(retry_after or 0.0, MOST_ASKED)))

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import quote_plus, urlencode
 from weakref import WeakSet
 
+import anyio
+
+from holdfast._waiting import running_loop
 from holdfast._wire import Inner
 from holdfast.auth.jwt import SigningKey
 from holdfast.auth.oauth.lane import Answer, FamilyName, Lane
@@ -92,6 +95,7 @@ class OAuthClient:
         self._authentication = authentication
         self._audience = audience
         self._metadata = None if isinstance(server, str) else server
+        self._looker: tuple[object, anyio.Lock] | None = None
         self._lane: Final = Lane(family, transport, pipeline)
         self._sources: WeakSet[TokenSource] = WeakSet()
 
@@ -109,7 +113,9 @@ class OAuthClient:
         """The server's endpoints; asked for once."""
         if self._metadata is None:
             assert self.issuer is not None, "either is given"
-            self._metadata = await self._discovered(self.issuer)
+            async with self._looking():
+                if self._metadata is None:
+                    self._metadata = await self._discovered(self.issuer)
         return self._metadata
 
     async def token(self, form: Form, *, previous: Token | None = None, again: bool = False) -> Token:
@@ -247,14 +253,21 @@ class OAuthClient:
     def __repr__(self) -> str:
         return f"OAuthClient({self.client_id!r}, server={self.issuer!r})"
 
+    def _looking(self) -> anyio.Lock:
+        """One look for the metadata at a time; the lock of a loop that was closed is left behind."""
+        here = running_loop()
+        if self._looker is None or self._looker[0] is not here:
+            self._looker = here, anyio.Lock()
+        return self._looker[1]
+
     async def _discovered(self, issuer: str) -> ServerMetadata:
         answer = None
         for url in metadata_urls(issuer):
             answer = await self._lane.get(url)
             if answer.status == 200:
                 return _outcome(answer, lambda document: read_metadata(document, issuer))
-            if answer.status != 404:
-                break
+            if not 300 <= answer.status < 500 or answer.status == 429:
+                break  # in trouble; others say in many ways that there is nothing
         assert answer is not None, "there is more than one place to look"
         raise TokenError(
             f"{issuer} has no metadata: it answered {answer.status}",

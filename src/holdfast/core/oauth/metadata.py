@@ -81,8 +81,8 @@ def metadata_urls(issuer: str) -> list[str]:
 
 def read_metadata(document: Mapping[str, Any], issuer: str) -> ServerMetadata:
     """Raises `TokenError` for the metadata of another issuer (RFC 8414 3.3), or with endpoints that are none."""
-    if document.get("issuer") != issuer:
-        raise TokenError("this metadata is another issuer's", error="invalid_issuer")
+    if (named := document.get("issuer")) != issuer:
+        raise TokenError(f"the metadata is that of {str(named)[:300]!r}, and not of {issuer!r}", error="invalid_issuer")
     endpoints = {name: document[name] for name in _ENDPOINTS if isinstance(document.get(name), str)}
     methods = document.get("token_endpoint_auth_methods_supported")
     try:
