@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import ipaddress
+import itertools
 import os
 import re
 import signal
@@ -88,6 +89,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--one-pair", action="store_true", help="each test on one of them, in turn")
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One more than there are cores: a part of the tests waits for sockets, timers and other processes."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores() + 1
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.nodeid:
@@ -105,24 +115,32 @@ def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
 
     Two of the four, so that each test runs on both families and both loops; of one with ``table`` rows and more one
     for each row, so that those of a long table together run on all four. They take turns: each file sees every pair.
+    Where there is no family, a row of such a table runs on one of the two loops.
     """
-    tests: defaultdict[object, list[tuple[pytest.Item, int, int]]] = defaultdict(list)
+    tests: defaultdict[tuple[bool, object], list[tuple[pytest.Item, int, int]]] = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             indices = item.callspec.indices
-            if {"family", "anyio_backend"} <= indices.keys():
-                tests[item.function].append((item, indices["family"], indices["anyio_backend"]))
+            if "anyio_backend" in indices:
+                has_family = "family" in indices
+                tests[has_family, item.function].append((item, indices.get("family", 0), indices["anyio_backend"]))
     left_out: set[pytest.Item] = set()
-    for number, pairs in enumerate(tests.values()):
+    numbers = {True: itertools.count(), False: itertools.count()}
+    for (has_family, _), pairs in tests.items():
+        number = next(numbers[has_family])
         # A row is known by its place among those of its pair: pytest numbers some parameters over all pairs.
         turns = Counter({(family, loop): number for _, family, loop in pairs})
-        if len(turns) < 4:
+        all_of_them = 4 if has_family else 2
+        if len(turns) < all_of_them:
             continue
-        is_table = len(pairs) >= 4 * table
+        is_table = len(pairs) >= all_of_them * table
         for item, family, loop in pairs:
             turn = turns[family, loop]
             turns[family, loop] += 1
-            if (turn + family + loop) % 2 or (is_table and (turn // 2 + family) % 2):
+            has_turn = (turn + family + loop) % 2 == 0
+            if has_family and not (has_turn and (not is_table or (turn // 2 + family) % 2 == 0)):
+                left_out.add(item)
+            if not has_family and is_table and not has_turn:
                 left_out.add(item)
     return left_out
 
