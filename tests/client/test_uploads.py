@@ -150,6 +150,31 @@ async def test_a_form_with_files_is_counted_as_it_is_sent_and_again(scene: tuple
     assert seen[-1] == (len(BODY), len(BODY))
 
 
+class Renewed:
+    """A credential whose first proof is turned down."""
+
+    identity = "ada"
+
+    async def sign(self, request: Any) -> None:
+        """As it is."""
+
+    async def rejected(self, proof: object, challenge: str | None) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("form", [False, True], ids=["file", "form"])
+async def test_a_file_is_sent_again_with_a_new_token(family: FamilyModules, tmp_path: Path, form: bool) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(BODY)
+    upload = Upload(path)
+    async with FaultyServer() as server, Shop(server.url, family=family.name, auth=Renewed()) as shop:  # type: ignore[arg-type]
+        server.on("/file", Answer(401), Answer(204))
+        await (shop.PUT("/file", files={"disk": upload}) if form else shop.PUT("/file", content=upload))
+        first, second = (request.body for request in server.requests)
+        assert first == second
+        assert BODY in first
+
+
 async def test_a_form_with_a_stream_is_sent_once(scene: tuple[Shop, Origin]) -> None:
     shop, origin = scene
     origin.refusals = 1

@@ -463,12 +463,15 @@ class Channel:
             inner = send if credential is None else signed(send, credential)
             return await around(interceptors, inner)(own)
 
+        def replayable(request: Any) -> bool:
+            return request.extensions[OPTIONS].get("replayable") is True or family.replayable(request)
+
         def signed(send: Handler[Any, Any], credential: Credential) -> Handler[Any, Any]:
             exchange: Callable[..., Awaitable[Any]] | None = getattr(credential, "exchange", None)
             if exchange is not None:
 
                 async def hand_over(request: Any) -> Any:
-                    fresh = family.fresh_attempt if family.replayable(request) else None
+                    fresh = family.fresh_attempt if replayable(request) else None
                     try:
                         return await exchange(request, send, fresh)
                     except NoUsableKey as error:
@@ -478,7 +481,7 @@ class Channel:
             rejected: Callable[[object, str | None], Awaitable[bool]] | None = getattr(credential, "rejected", None)
 
             async def sign_and_send(request: Any) -> Any:
-                again = family.fresh_attempt(request) if rejected is not None and family.replayable(request) else None
+                again = family.fresh_attempt(request) if rejected is not None and replayable(request) else None
                 proof = await credential.sign(request)
                 response = await send(request)
                 if response.status_code != 401 or again is None or rejected is None:
