@@ -221,6 +221,7 @@ async def test_a_wrong_password_shows_nowhere(family: FamilyModules) -> None:
         {"expires": 0},
         {"header": "X Token"},
         {"cookie": "a b"},
+        {"prefix": "Bearer\r\n"},
         {"cookie": "sid", "expires": "/ttl"},
     ],
     ids=str,

@@ -88,6 +88,8 @@ class LoginToken(TokenBound):
         for argument, given in (("header", header), ("cookie", cookie)):
             if given is not None and _NAME.fullmatch(given) is None:
                 raise InvalidInput(f"{given!r} is no name of a {argument}", argument=argument)
+        if not (prefix.isascii() and prefix.isprintable()):
+            raise InvalidInput(f"prefix has characters that no header field can hold: {prefix!r}", argument="prefix")
         self._login = login
         self._refresh = refresh
         self._token = token
