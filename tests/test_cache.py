@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Cache, MemoryStore, Pipeline, RateLimit
+from holdfast import Cache, CircuitOpen, DeadlineExceeded, MemoryStore, Pipeline, RateLimit
 from holdfast.testing import Fails, Hangs, Reply
 from holdfast.testing.scripted import Step
 from tests.cache_origin import MINUTE, Resource, answer, status_of, stream, told
@@ -361,7 +361,7 @@ async def test_a_fresh_hit_works_while_the_circuit_is_open_and_costs_nothing_bel
         response = await on.client.get(URL)
         assert (response.content, told(response)) == (b"body", ("cache", "hit"))
         assert on.pipeline.snapshot()["origins"] == before
-        with pytest.raises(family.holdfast.CircuitOpen):
+        with pytest.raises(CircuitOpen):
             await on.client.get(f"{URL}/other")
 
 
@@ -422,6 +422,6 @@ async def test_a_pipeline_without_a_cache_says_nothing_of_one(family: FamilyModu
 
 async def test_a_body_that_never_ends_costs_the_deadline_and_is_not_stored(family: FamilyModules) -> None:
     async with stage(family, [stream(b"x", then=Hangs()), answer(b"whole")], deadline=5.0, **CACHED) as on:
-        with pytest.raises(family.holdfast.DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded):
             await on.client.get(URL)
         assert (await on.client.get(URL)).content == b"whole"

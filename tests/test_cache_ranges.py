@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import Cache, MemoryStore, Pipeline
+from holdfast import Cache, MemoryStore, Offline, Pipeline
 from holdfast.testing import Fails, Reply
 from tests.cache_origin import answer, status_of, told
 from tests.cache_stores import Remote
@@ -196,7 +196,7 @@ async def test_a_part_stands_in_for_an_error_and_while_offline(family: FamilyMod
         stored = await get(on, "5-6")
         assert (stored.status_code, stored.content, stored.headers["content-range"]) == (206, b"56", "bytes 5-6/10")
         for wanted in ("", "5-7"):
-            with pytest.raises(family.holdfast.Offline):
+            with pytest.raises(Offline):
                 await get(on, wanted)
 
 

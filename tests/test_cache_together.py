@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import Cache
+from holdfast import Cache, Closed, DeadlineExceeded
 from holdfast.testing import Fails, Hangs, Reply
 from tests.cache_origin import MINUTE, Resource, answer, status_of, stream, told
 from tests.scripting import URL, Stage, stage
@@ -139,7 +139,7 @@ async def test_a_leader_out_of_time_hands_over_and_followers_keep_their_own_dead
             try:
                 extensions = {"holdfast": {"deadline": deadline}}
                 outcomes[name] = (await on.client.get(URL, extensions=extensions)).content
-            except family.holdfast.DeadlineExceeded:
+            except DeadlineExceeded:
                 outcomes[name] = "deadline", round(on.clock.monotonic(), 1)
 
         async with anyio.create_task_group() as group:
@@ -257,7 +257,7 @@ async def test_closing_the_transport_sends_the_waiting_away(family: FamilyModule
                     await on.client.get(URL)
 
             async def follow() -> None:
-                with pytest.raises(family.holdfast.Closed):
+                with pytest.raises(Closed):
                     await on.client.get(URL)
                 leader.cancel()
 

@@ -53,7 +53,7 @@ async def test_anything_else_is_refused_and_nothing_is_sent(
     async with stage(family, [answer(Vary="Accept-Language")], **CACHED) as on:
         await on.client.get(URL)
         on.pipeline.offline()
-        with pytest.raises(family.holdfast.Offline) as caught:
+        with pytest.raises(Offline) as caught:
             await on.client.request(method, url, headers=headers)
         refused = caught.value
         assert isinstance(refused, Offline)
@@ -120,7 +120,7 @@ async def test_a_probe_that_fails_with_nothing_stored_is_refused_like_the_others
     async with stage(family, [probe], deadline=5.0) as on:
         on.pipeline.offline(probe_every=10.0)
         await on.clock.sleep(10)
-        with pytest.raises(family.holdfast.Offline) as caught:
+        with pytest.raises(Offline) as caught:
             await on.client.get(URL)
         assert type(caught.value.__cause__).__name__ == cause
         assert len(holdfast.history(caught.value).attempts) == 1

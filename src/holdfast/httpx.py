@@ -37,72 +37,9 @@ from holdfast.pools import PoolLimits, Pools
 __all__ = ["FAMILY", "ResilientTransport", "wrap"]
 
 
-class CircuitOpen(errors.CircuitOpen, httpx.TransportError):
-    """`holdfast.errors.CircuitOpen`, caught by ``except httpx.TransportError`` too."""
-
-
-class RateLimited(errors.RateLimited, httpx.TransportError):
-    """`holdfast.errors.RateLimited`, caught by ``except httpx.TransportError`` too."""
-
-
-class ConcurrencyFull(errors.ConcurrencyFull, httpx.TransportError):
-    """`holdfast.errors.ConcurrencyFull`, caught by ``except httpx.TransportError`` too."""
-
-
-class Throttled(errors.Throttled, httpx.TransportError):
-    """`holdfast.errors.Throttled`, caught by ``except httpx.TransportError`` too."""
-
-
-class DeadlineExceeded(errors.DeadlineExceeded, httpx.TimeoutException):
-    """`holdfast.errors.DeadlineExceeded`, caught by ``except httpx.TimeoutException`` too."""
-
-
-class Closed(errors.Closed, httpx.TransportError):
-    """`holdfast.errors.Closed`, caught by ``except httpx.TransportError`` too."""
-
-
-class Offline(errors.Offline, httpx.TransportError):
-    """`holdfast.errors.Offline`, caught by ``except httpx.TransportError`` too."""
-
-
-class Refused(errors.Refused, httpx.TransportError):
-    """`holdfast.errors.Refused`, caught by ``except httpx.TransportError`` too."""
-
-
-class BodyTooLarge(errors.BodyTooLarge, httpx.TransportError):
-    """`holdfast.errors.BodyTooLarge`, caught by ``except httpx.TransportError`` too."""
-
-
-class BodyDropped(errors.BodyDropped, httpx.TransportError):
-    """`holdfast.errors.BodyDropped`, caught by ``except httpx.TransportError`` too."""
-
-
-class ResponseRejected(errors.ResponseRejected, httpx.TransportError):
-    """`holdfast.errors.ResponseRejected`, caught by ``except httpx.TransportError`` too."""
-
-
-class InvalidOption(errors.InvalidOption, httpx.TransportError):
-    """`holdfast.errors.InvalidOption`, caught by ``except httpx.TransportError`` too."""
-
-
-_KINDS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
-    kind.__mro__[1]: kind
-    for kind in (
-        BodyDropped,
-        BodyTooLarge,
-        CircuitOpen,
-        Closed,
-        ConcurrencyFull,
-        DeadlineExceeded,
-        InvalidOption,
-        Offline,
-        RateLimited,
-        Refused,
-        ResponseRejected,
-        Throttled,
-    )
-}
+_KINDS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {}
 _BASES: tuple[tuple[type[errors.HoldfastError], type[httpx.HTTPError]], ...] = (
+    (errors.DeadlineExceeded, httpx.TimeoutException),
     (errors.StatusError, httpx.HTTPStatusError),
     (errors.DecodeError, httpx.DecodingError),
     (errors.HoldfastError, httpx.TransportError),

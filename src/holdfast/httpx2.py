@@ -37,72 +37,9 @@ from holdfast.pools import PoolLimits, Pools
 __all__ = ["FAMILY", "ResilientTransport", "wrap"]
 
 
-class CircuitOpen(errors.CircuitOpen, httpx2.TransportError):
-    """`holdfast.errors.CircuitOpen`, caught by ``except httpx2.TransportError`` too."""
-
-
-class RateLimited(errors.RateLimited, httpx2.TransportError):
-    """`holdfast.errors.RateLimited`, caught by ``except httpx2.TransportError`` too."""
-
-
-class ConcurrencyFull(errors.ConcurrencyFull, httpx2.TransportError):
-    """`holdfast.errors.ConcurrencyFull`, caught by ``except httpx2.TransportError`` too."""
-
-
-class Throttled(errors.Throttled, httpx2.TransportError):
-    """`holdfast.errors.Throttled`, caught by ``except httpx2.TransportError`` too."""
-
-
-class DeadlineExceeded(errors.DeadlineExceeded, httpx2.TimeoutException):
-    """`holdfast.errors.DeadlineExceeded`, caught by ``except httpx2.TimeoutException`` too."""
-
-
-class Closed(errors.Closed, httpx2.TransportError):
-    """`holdfast.errors.Closed`, caught by ``except httpx2.TransportError`` too."""
-
-
-class Offline(errors.Offline, httpx2.TransportError):
-    """`holdfast.errors.Offline`, caught by ``except httpx2.TransportError`` too."""
-
-
-class Refused(errors.Refused, httpx2.TransportError):
-    """`holdfast.errors.Refused`, caught by ``except httpx2.TransportError`` too."""
-
-
-class BodyTooLarge(errors.BodyTooLarge, httpx2.TransportError):
-    """`holdfast.errors.BodyTooLarge`, caught by ``except httpx2.TransportError`` too."""
-
-
-class BodyDropped(errors.BodyDropped, httpx2.TransportError):
-    """`holdfast.errors.BodyDropped`, caught by ``except httpx2.TransportError`` too."""
-
-
-class ResponseRejected(errors.ResponseRejected, httpx2.TransportError):
-    """`holdfast.errors.ResponseRejected`, caught by ``except httpx2.TransportError`` too."""
-
-
-class InvalidOption(errors.InvalidOption, httpx2.TransportError):
-    """`holdfast.errors.InvalidOption`, caught by ``except httpx2.TransportError`` too."""
-
-
-_KINDS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {
-    kind.__mro__[1]: kind
-    for kind in (
-        BodyDropped,
-        BodyTooLarge,
-        CircuitOpen,
-        Closed,
-        ConcurrencyFull,
-        DeadlineExceeded,
-        InvalidOption,
-        Offline,
-        RateLimited,
-        Refused,
-        ResponseRejected,
-        Throttled,
-    )
-}
+_KINDS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {}
 _BASES: tuple[tuple[type[errors.HoldfastError], type[httpx2.HTTPError]], ...] = (
+    (errors.DeadlineExceeded, httpx2.TimeoutException),
     (errors.StatusError, httpx2.HTTPStatusError),
     (errors.DecodeError, httpx2.DecodingError),
     (errors.HoldfastError, httpx2.TransportError),

@@ -184,7 +184,7 @@ async def test_the_deadline_holds_against_a_server_that_drips(
     deadline, grace = 0.8, family.holdfast.FAMILY.grace
     server.on("/fault", drip)
     async with surviving(family, server, deadline=deadline, **settings) as http:
-        with stopwatch() as measured, pytest.raises(family.holdfast.DeadlineExceeded):
+        with stopwatch() as measured, pytest.raises(holdfast.DeadlineExceeded):
             await http.get(f"{server.url}/fault")
         assert deadline - 0.01 <= measured.seconds < deadline + grace + 0.3 + STALL
         await server.await_for(lambda server: server.connections_open == 0)

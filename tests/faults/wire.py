@@ -18,7 +18,7 @@ import tenacity
 import trio
 import trustme
 
-from holdfast import Pipeline, Retry
+from holdfast import Pipeline, Retry, errors
 from holdfast.testing.faulty import FaultyServer
 from tests.support import FamilyModules
 
@@ -83,7 +83,8 @@ async def outcome(http: Any, method: str, url: str, **options: Any) -> Any:
 
 def named(family: FamilyModules, name: str) -> Any:
     """An exception class by the name that the docs give it: ours for this family, or the library's own."""
-    return getattr(family.holdfast, name, None) or getattr(family.http, name)
+    ours = getattr(errors, name, None)
+    return getattr(family.http, name) if ours is None else family.holdfast._kin(ours)  # made when the first is raised
 
 
 @dataclass(slots=True)
