@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import pickle
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -398,16 +397,6 @@ def test_errors_survive_pickle_and_copy(
     assert isinstance(other, type(make()))
     assert str(other) == str(error) == "m"
     assert {**vars(other), "_request": None} == {**vars(error), "_request": None}
-
-
-def test_every_error_of_the_tree_has_its_kin_in_the_family(family: FamilyModules) -> None:
-    raised = {type(make()) for make in KINDS}
-    ours = {
-        kind.__mro__[1]
-        for _, kind in inspect.getmembers(family.holdfast, inspect.isclass)
-        if issubclass(kind, errors.HoldfastError) and issubclass(kind, family.http.TransportError)
-    }
-    assert raised == ours
 
 
 async def test_each_refusal_is_a_fresh_error_with_a_short_traceback(family: FamilyModules) -> None:

@@ -34,7 +34,6 @@ from holdfast.core.circuit import (
     Refuse,
     State,
 )
-from holdfast.core.limits import Scope, key_for
 from holdfast.core.retry_after import server_delay
 from holdfast.errors import CircuitOpen, HoldfastError, InvalidOption, Refused, ServerFault, StatusError
 from holdfast.policies._circuit import Circuit, copier, describe
@@ -315,6 +314,8 @@ class _Layer(Generic[Q, R]):
 
     def key(self, own_key: Literal["operation"] | Callable[..., str], call: Call, request: Q) -> str:
         if own_key == "operation":
+            from holdfast.core.limits import Scope, key_for  # for those who ask for it
+
             return key_for("operation", Scope(call.key, call.options.operation))
         if call.options.key is not None:
             return call.options.key
