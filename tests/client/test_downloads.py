@@ -13,10 +13,10 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import DeadlineExceeded
+from holdfast import BodyTooLarge, DeadlineExceeded, Pipeline
 from holdfast.client import Call, Download
 from holdfast.errors import DigestMismatch, InvalidInput, NotFound, Unavailable
-from holdfast.testing.faulty import Answer, Drip, FaultyServer, Raw
+from holdfast.testing.faulty import Answer, Drip, FaultyServer, Raw, Stream
 from holdfast.testing.faulty.exchange import Behaviour
 from holdfast.testing.faulty.ledger import Received
 from holdfast.testing.scripted import Fails, Reply
@@ -307,6 +307,16 @@ async def test_an_answer_that_means_failure_is_no_file(scene: Scene) -> None:
         await scene.call.map(str).download(scene.target)
     with pytest.raises(IsADirectoryError):
         await scene.call.download(scene.target.parent)
+
+
+async def test_a_cap_on_bodies_holds_for_files(family: FamilyModules, tmp_path: Path) -> None:
+    pipeline = Pipeline(max_body_bytes=300_000)
+    async with FaultyServer() as server, Shop(server.url, family=family.name, pipeline=pipeline) as shop:  # type: ignore[arg-type]
+        server.on("/file", Stream(BODY[:100_000], times=10, headers={"etag": '"v1"'}))  # of no declared length
+        with pytest.raises(BodyTooLarge):
+            await shop.GET("/file", None).download(tmp_path / "file.bin")
+        assert server.count() == 1
+        assert not (tmp_path / "file.bin").exists()
 
 
 async def test_a_deadline_of_the_call_is_for_the_file(scene: Scene) -> None:

@@ -122,7 +122,7 @@ class _Transfer:
         response = await self._channel.open(plan, passing=(416,) if start else (), deadline_covers_body=self._covers)
         self._requests += 1
         encoded = response.headers.get("content-encoding") not in (None, "", "identity")
-        incoming = Incoming(response, self._channel, idle=self._idle, raw=not encoded)
+        incoming = Incoming(response, self._channel, idle=self._idle)
         try:
             told = response.headers.get("content-range")
             piece = judge(

@@ -25,16 +25,15 @@ _LONGEST_ASKED: Final = 300.0
 class Incoming:
     """One answer's body. Whoever opened it closes it, on every path; it belongs to one task.
 
-    ``idle``: seconds that may pass before the next piece (None: any number). ``raw``: as it is on the wire, content
-    encodings included.
+    ``idle``: seconds that may pass before the next piece (None: any number).
     """
 
-    def __init__(self, response: ReceivedLike, channel: Channel, *, idle: float | None, raw: bool = False) -> None:
+    def __init__(self, response: ReceivedLike, channel: Channel, *, idle: float | None) -> None:
         self.response: Final = response
         self._family: Final = channel.backend.family
         self._clock: Final = channel.clock
         self._idle: Final = idle
-        self._pieces: Any = response.aiter_raw() if raw else response.aiter_bytes()
+        self._pieces: Any = response.aiter_bytes()  # the decoded ones are those that `max_body_bytes` counts
 
     async def next(self) -> bytes | None:
         """The next piece, None at the end. Raises the family's ReadTimeout after ``idle`` seconds of silence."""
