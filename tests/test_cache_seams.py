@@ -127,6 +127,20 @@ async def test_who_logs_in_after_a_logout_gets_none_of_the_last_one_s_answers(
         assert len(on.script.sent) == (2 if identity is None else 1)
 
 
+@pytest.mark.parametrize(("options", "kept"), [({}, True), ({"identity": "ada"}, False)], ids=str)
+async def test_a_401_is_about_a_token_and_not_about_who_has_one(
+    family: FamilyModules, options: dict[str, str], kept: bool
+) -> None:
+    def far_side(number: int, request: Any) -> Reply:
+        return answer(status=401 if request.headers["authorization"] == "old" else 200)
+
+    async with stage(family, far_side, pipeline=cached()) as on:
+        for token, status in (("old", 401), ("old", 401), ("new", 200)):
+            more = {"headers": {"Authorization": token}, "extensions": {"holdfast": options}}
+            assert (await on.client.get(URL, **more)).status_code == status
+        assert len(on.script.sent) == (2 if kept else 3)
+
+
 @pytest.mark.filterwarnings("ignore:.cert=.* is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("shared", [False, True], ids=["private", "shared"])
 async def test_a_client_certificate_tells_users_apart(family: FamilyModules, tmp_path: Path, shared: bool) -> None:

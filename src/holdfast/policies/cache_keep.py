@@ -109,6 +109,8 @@ class Keeping(Generic[Q, R]):
     def judged(
         self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange, fields: Fields
     ) -> Storable | Unstorable:
+        if status == 401 and trip.call.options.identity is not None and trip.ask.terms.lifetime(status) is None:
+            return Unstorable("status")  # it is about a token, which the identity outlives
         if status == PARTIAL:
             return judge_part(trip.ask, trip.key, headers, exchange, self._policy, trip.identity, fields)
         return judge(trip.ask, trip.key, status, headers, exchange, self._policy, trip.identity, fields)
