@@ -272,6 +272,20 @@ async def test_a_token_of_which_only_the_end_is_told_is_not_renewed_on_every_cal
     assert len(fetched) == 1
 
 
+@pytest.mark.parametrize(
+    ("wall", "monotonic", "got"),
+    [(7200.0, 0.0, "t2"), (-7200.0, 0.0, "t1"), (-7200.0, 3600.0, "t2")],
+    ids=["the machine slept", "the clock was set back", "set back, and over"],
+)
+async def test_the_end_comes_by_whichever_clock_is_there_first(wall: float, monotonic: float, got: str) -> None:
+    issuer = Issuer(VirtualClock(jump=True), lifetime=3600.0, takes=0.0)
+    async with source_of(issuer) as source:
+        await source.get()
+        issuer.clock.set_wall(issuer.clock.wall() + wall)
+        await issuer.clock.advance(monotonic)
+        assert (await source.get()).access_token == Secret(got)
+
+
 async def test_a_stored_token_that_is_turned_down_at_once_is_renewed() -> None:
     issuer = Issuer(VirtualClock(), takes=0.0)
     store = MemorySecrets()

@@ -161,7 +161,10 @@ class TokenSource:
         token = self._token
         if token is None or token is self._rejected:
             return Freshness.OVER
-        return freshness(None if self._ends is None else self._ends - now, token.lifetime)
+        if self._ends is None or token.expires_at is None:
+            return Freshness.FRESH
+        # Monotonic time stands still while a machine sleeps, and the wall clock may be set back.
+        return freshness(min(self._ends - now, token.expires_at - self._clock.wall()), token.lifetime)
 
     def _start(self) -> None:
         self._background.give_up_lost()
