@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Sequence
 from itertools import chain
@@ -12,6 +13,7 @@ __all__ = [
     "bounded_decoders",
     "fields_of",
     "grace",
+    "hush_hpack",
     "is_certificate_error",
     "is_encoded",
     "leaks_when_cancelled",
@@ -41,6 +43,16 @@ def grace(name: str, version: str) -> float:
     second to end the attempt first. httpx2 has that cured; there a blink lets the more telling timeout win.
     """
     return 0.25 if leaks_when_cancelled(name, version) else 0.02
+
+
+def hush_hpack() -> None:
+    """Have the library under HTTP/2 not log header fields, keys among them, where only the root logger is at DEBUG.
+
+    It masks ``Authorization`` alone. Whoever wants to see them sets the level of the logger ``hpack``.
+    """
+    logger = logging.getLogger("hpack")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
 
 
 def is_certificate_error(error: BaseException) -> bool:

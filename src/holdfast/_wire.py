@@ -234,12 +234,23 @@ class ShortWay(Protocol):
         ...
 
 
-def around_attempts(send: Handler[Q, R]) -> Handler[Q, R]:
-    """``send``, or what a request wants around it (`AROUND_ATTEMPT`): the innermost place of a transport."""
+def around_attempts(send: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
+    """``send``, or what a request wants around it (`AROUND_ATTEMPT`): the innermost place of a transport.
+
+    What that raises of ours, as a credential that cannot sign does, is the family's too.
+    """
+
+    async def sent_within(around: Callable[[Q, Handler[Q, R]], Awaitable[R]], request: Q) -> R:
+        try:
+            return await around(request, send)
+        except HoldfastError as error:
+            if isinstance(error, family.transport_error):
+                raise
+            raise family.refusal(error, request) from error.__cause__
 
     def handle(request: Q) -> Awaitable[R]:
         around: Callable[[Q, Handler[Q, R]], Awaitable[R]] | None = request.extensions.get(AROUND_ATTEMPT)
-        return send(request) if around is None else around(request, send)
+        return send(request) if around is None else sent_within(around, request)
 
     return handle
 

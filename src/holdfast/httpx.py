@@ -22,6 +22,7 @@ from holdfast._door import Door, certificate_of
 from holdfast._families import (
     bounded_decoders,
     grace,
+    hush_hpack,
     is_certificate_error,
     is_encoded,
     leaks_when_cancelled,
@@ -518,7 +519,7 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         self.pipeline = Pipeline() if pipeline is None else pipeline
         self._inner = inner
         self._door = Door(certificate_of(cert))
-        self._handle = self.pipeline.bind(_wire.around_attempts(inner.handle_async_request), FAMILY, self._door)
+        self._handle = self.pipeline.bind(_wire.around_attempts(inner.handle_async_request, FAMILY), FAMILY, self._door)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self._handle(request)
@@ -601,6 +602,8 @@ def _tuned(
     uds: str | None,
 ) -> Pools[httpx.Request, httpx.Response]:
     """The default inner transport: httpx's own, one for each connection, with one SSL context and one cap."""
+    if http2:
+        hush_hpack()
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=20) if limits is None else limits
     proxy = httpx.Proxy(proxy) if isinstance(proxy, (str, httpx.URL)) else proxy
     one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=limits.keepalive_expiry)

@@ -12,58 +12,30 @@ from typing import Any
 
 import pytest
 
+from holdfast import Pipeline
 from holdfast.auth import (
-    JWT,
     APIKey,
     AWSSignature,
     Basic,
     Bearer,
     HMACSignature,
     HTTPSignature,
-    InsecureOrigin,
-    OAuth2,
-    OAuthClient,
-    OriginBound,
-    RefreshToken,
+    KeyPool,
     Secret,
-    SigningKey,
-    Token,
     Unsignable,
 )
+from holdfast.client import Service, by_link
 from holdfast.errors import InvalidInput
+from holdfast.testing.faulty import FaultyServer
 from holdfast.testing.scripted import Answer, Fails, Reply
+from tests.auth.kinds import KEY, KINDS, SECRET, Make, traces
+from tests.faults.wire import TRUSTS_NOBODY
 from tests.scripting import stage
 from tests.support import FamilyModules
 
 pytestmark = pytest.mark.anyio
 
-SECRET = "s3cr3t-value-of-at-least-32-bytes"
 HOME = "https://api.test"
-
-Make = Callable[..., OriginBound]
-
-
-def logged_in(**settings: Any) -> OAuth2:
-    """With a token at hand, so that nobody is asked for one."""
-    auth = OAuth2(OAuthClient("worker", SECRET, server="https://id.test"), RefreshToken(SECRET), **settings)
-    auth.source._adopt(Token(Secret(SECRET), refresh_token=Secret(SECRET)), issued=0.0)
-    return auth
-
-
-KINDS: dict[str, Make] = {
-    "header": lambda **settings: APIKey(SECRET, **settings),
-    "own header": lambda **settings: APIKey(SECRET, header="X-Token", prefix="Token ", **settings),
-    "query": lambda **settings: APIKey(SECRET, query="api_key", **settings),
-    "cookie": lambda **settings: APIKey(SECRET, cookie="session", **settings),
-    "basic": lambda **settings: Basic("ada", SECRET, **settings),
-    "bearer": lambda **settings: Bearer(SECRET, **settings),
-    "bearer of a function": lambda **settings: Bearer(lambda: SECRET, **settings),
-    "jwt": lambda **settings: JWT(SigningKey(SECRET, "HS256"), claims={"note": SECRET}, **settings),
-    "oauth": logged_in,
-    "hmac": lambda **settings: HMACSignature("k1", SECRET, **settings),
-    "http signature": lambda **settings: HTTPSignature("k1", SECRET, **settings),
-    "aws": lambda **settings: AWSSignature("AKID", SECRET, region="us-east-1", service="es", **settings),
-}
 
 
 class FarSide:
@@ -81,9 +53,16 @@ class FarSide:
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
-def traces(text: str) -> bool:
-    """Whether a text tells the secret, in any of the spellings that go over a wire."""
-    return SECRET in text or b64encode(f"ada:{SECRET}".encode()).decode() in text
+def seen_by_a_tracker(error: BaseException) -> list[str]:
+    """What an error tracker sends home: texts, attributes and the locals of each frame, of causes and contexts too."""
+    texts: list[str] = []
+    following: BaseException | None = error
+    while following is not None:
+        told = traceback.TracebackException.from_exception(following, capture_locals=True)
+        texts += [f"{frame.filename}:{frame.lineno} {frame.locals}" for frame in told.stack]
+        texts += [repr(following), str(following), repr(vars(following)), repr(getattr(following, "object", None))]
+        following = following.__cause__ or following.__context__
+    return texts
 
 
 def wire(request: Any) -> str:
@@ -121,49 +100,6 @@ async def test_a_credential_is_put_where_it_belongs_on_the_attempt_alone(
         assert not traces(f"{response.url} {response!r} {response.request!r} {world.pipeline.snapshot()}")
 
 
-@every_kind
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://other.test/things",
-        "https://sub.api.test/things",
-        "https://api.test.other.test/things",
-        "https://api.test:8443/things",
-        "https://api.test@other.test/things",
-        "http://other.test/things",
-    ],
-)
-async def test_no_other_origin_gets_it(make: Make, url: str, family: FamilyModules) -> None:
-    credential = make(origins=HOME)
-    async with stage(family, far := FarSide(Reply()), hooks=[credential.hook()]) as world:
-        owned = dict.fromkeys(credential.owned, SECRET)
-        await world.client.get(url, headers=owned)  # as a redirect copies them
-        sent = far.requests[0]
-        assert not any(name in sent.headers and name != "authorization" for name in credential.owned)
-        assert not traces(wire(sent))
-
-
-@every_kind
-async def test_a_redirect_takes_it_nowhere(make: Make, family: FamilyModules) -> None:
-    moved = Reply(302, headers={"Location": "https://other.test/elsewhere"})
-    async with stage(family, far := FarSide(moved, Reply()), hooks=[make(origins=HOME).hook()]) as world:
-        await world.client.get(f"{HOME}/things", follow_redirects=True)
-        first, second = far.requests
-        assert wire(first) != wire(second)
-        assert not traces(wire(second))
-        assert "signature" not in wire(second).lower()
-
-
-@every_kind
-async def test_a_redirect_to_clear_text_is_not_followed(make: Make, family: FamilyModules) -> None:
-    moved = Reply(302, headers={"Location": "http://api.test/things"})
-    async with stage(family, far := FarSide(moved, Reply()), hooks=[make(origins=HOME).hook()]) as world:
-        with pytest.raises(InsecureOrigin, match="in clear") as caught:
-            await world.client.get(f"{HOME}/things", follow_redirects=True)
-        assert isinstance(caught.value, family.http.TransportError)
-        assert len(far.requests) == 1
-
-
 @pytest.mark.parametrize(
     ("origins", "url", "sent"),
     [
@@ -180,6 +116,12 @@ async def test_a_redirect_to_clear_text_is_not_followed(make: Make, family: Fami
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000/", True),
         ("http://localhost", "http://localhost/", True),
         ("http://[::1]:80", "http://[::1]/", True),
+        ("https://xn--bcher-kva.test", "https://bücher.test/", True),
+        ("https://*.xn--bcher-kva.test", "https://a.xn--bcher-kva.test/", True),
+        ("https://api.test", "https://api.test.other.test/", False),
+        ("https://api.test", "https://api.test@other.test/", False),
+        ("https://api.test", "https://api.test./", False),
+        ("https://api.test", "https://api.test:8443/", False),
     ],
 )
 async def test_origins_are_exact_unless_told_otherwise(
@@ -193,26 +135,62 @@ async def test_origins_are_exact_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
-        (lambda: Bearer(SECRET, origins="http://api.test"), "origins"),
-        (lambda: Bearer(SECRET, origins=[]), "origins"),
-        (lambda: Bearer(SECRET, origins="https://a.*.test"), "origins"),
-        (lambda: Bearer(SECRET, origins="api.test"), None),
-        (lambda: Bearer(SECRET, origins="ftp://api.test"), None),
-        (lambda: Bearer(SECRET).hook(), "origins"),
-        (lambda: Bearer(f"{SECRET}\r\nX: y"), "token"),
-        (lambda: Bearer(SECRET, lifetime=0), "lifetime"),
-        (lambda: APIKey(f"{SECRET}\n"), "key"),
-        (lambda: APIKey(f"{SECRET};", cookie="a"), "key"),
-        (lambda: APIKey(SECRET, cookie="a", header="b"), "header"),
-        (lambda: Basic("a:b", SECRET), "username"),
-        (lambda: HMACSignature("k", SECRET, parts=["body", "host"]), "parts"),  # type: ignore[list-item]
-        (lambda: HMACSignature("k", SECRET, fields={"X": "{secret}"}), "fields"),
-        (lambda: HMACSignature("k", SECRET, secret_encoding="hex"), "secret"),
+        (lambda: Bearer(KEY, origins="http://api.test"), "origins"),
+        (lambda: Bearer(KEY, origins=[]), "origins"),
+        (lambda: Bearer(KEY, origins="https://a.*.test"), "origins"),
+        (lambda: Bearer(KEY, origins="api.test"), None),
+        (lambda: Bearer(KEY, origins="ftp://api.test"), None),
+        (lambda: Bearer(KEY).hook(), "origins"),
+        (lambda: Bearer(Secret(f"{SECRET}\r\nX: y")), "token"),
+        (lambda: Bearer(KEY, lifetime=0), "lifetime"),
+        (lambda: APIKey(Secret(f"{SECRET}\n")), "key"),
+        (lambda: APIKey(Secret(f"{SECRET} ")), "key"),
+        (lambda: APIKey(KEY, prefix="ü"), "key"),
+        (lambda: APIKey(Secret(f"{SECRET};"), cookie="a"), "key"),
+        (lambda: APIKey(KEY, cookie="a", header="b"), "header"),
+        (lambda: APIKey(KEY, header="X-Key: y"), "header"),
+        (lambda: APIKey(KEY, cookie="a;b"), "cookie"),
+        (lambda: APIKey(KEY, query=""), "query"),
+        (lambda: Basic("a:b", KEY), "username"),
+        (lambda: Basic(Secret(f"{SECRET}\0"), ""), "username"),
+        (lambda: Basic("a", ""), "password"),
+        (lambda: Basic("a", Secret(f"{SECRET}\ud800")), "password"),
+        (lambda: HMACSignature("k\r\nX: y", KEY), "key_id"),
+        (lambda: HMACSignature("k", KEY, parts=["body", "host"]), "parts"),  # type: ignore[list-item]
+        (lambda: HMACSignature("k", KEY, parts="method"), "parts"),  # type: ignore[arg-type]
+        (lambda: HMACSignature("k", KEY, algorithm="md5"), "algorithm"),  # type: ignore[arg-type]
+        (lambda: HMACSignature("k", KEY, encoding="base32"), "encoding"),  # type: ignore[arg-type]
+        (lambda: HMACSignature("k", KEY, timestamp="days"), "timestamp"),  # type: ignore[arg-type]
+        (lambda: HMACSignature("k", KEY, secret_encoding="rot13"), "secret_encoding"),  # type: ignore[arg-type]
+        (lambda: HMACSignature("k", KEY, fields={"X": "{secret}"}), "fields"),
+        (lambda: HMACSignature("k", KEY, fields={"X Y": "{signature}"}), "fields"),
+        (lambda: HMACSignature("k", KEY, fields={"X": "{signature}\n"}), "fields"),
+        (lambda: HMACSignature("k", KEY, fields={"X": "{timestamp}{nonce}"}), "fields"),
+        (lambda: HMACSignature("k", KEY, fields={"X": "{timestamp}{signature}"}), "fields"),
+        (lambda: HMACSignature("k", KEY, secret_encoding="hex"), "secret"),
+        (lambda: HMACSignature("k", Secret(f"{SECRET}\ud800")), "secret"),
         (lambda: HTTPSignature("k", "short"), "key"),
-        (lambda: HTTPSignature("k", "-----BEGIN PRIVATE KEY-----\n" + SECRET), "key"),
-        (lambda: AWSSignature("k", SECRET, region="r", service="es", unsigned_payload=True), "unsigned_payload"),
-        (lambda: Bearer(SECRET, origins=HOME).for_origin("https://other.test"), "auth"),
-        (lambda: Bearer(SECRET).for_origin("http://api.test"), "origins"),
+        (lambda: HTTPSignature("k", Secret("-----BEGIN PRIVATE KEY-----\n" + SECRET)), "key"),
+        (lambda: HTTPSignature("ü", KEY), "key_id"),
+        (lambda: HTTPSignature("k", KEY, components=["@status"]), "components"),
+        (lambda: HTTPSignature("k", KEY, components=["date", "date"]), "components"),
+        (lambda: HTTPSignature("k", KEY, label="Sig 1"), "label"),
+        (lambda: HTTPSignature("k", KEY, tag="ü"), "tag"),
+        (lambda: HTTPSignature("k", KEY, digest="md5"), "digest"),  # type: ignore[arg-type]
+        (lambda: HTTPSignature("k", KEY, expires_after=0), "expires_after"),
+        (lambda: AWSSignature("k", KEY, region="r", service="es", unsigned_payload=True), "unsigned_payload"),
+        (lambda: AWSSignature("k", KEY, region="", service="es"), "region"),
+        (lambda: AWSSignature("k", KEY, region="r", service="e s"), "service"),
+        (
+            lambda: AWSSignature("k", KEY, region="r", service="s3", session_token=Secret(f"{SECRET}\n")),
+            "session_token",
+        ),
+        (lambda: KeyPool({"a": Bearer(KEY, origins="https://other.test")}, origins=HOME), "keys"),
+        (lambda: KeyPool({"a": Bearer(KEY, origins="https://other.test")}).for_origin(HOME), "keys"),
+        (lambda: Bearer(KEY, origins="https://bücher.test"), "origins"),
+        (lambda: Service("http://api.test", auth=("ada", "pw")), "origins"),
+        (lambda: Bearer(KEY, origins=HOME).for_origin("https://other.test"), "auth"),
+        (lambda: Bearer(KEY).for_origin("http://api.test"), "origins"),
     ],
 )
 async def test_what_cannot_be_a_credential_is_named_and_not_shown(
@@ -221,7 +199,7 @@ async def test_what_cannot_be_a_credential_is_named_and_not_shown(
     with pytest.raises(InvalidInput) as caught:
         make()
     assert caught.value.argument == argument
-    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert [text for text in seen_by_a_tracker(caught.value) if traces(text)] == []
 
 
 @every_kind
@@ -372,16 +350,73 @@ async def test_an_http_signature_verifies_with_the_public_key(algorithm: str, fa
             public.verify(der, base, ec.ECDSA(hashes.SHA256() if half == 32 else hashes.SHA384()))
 
 
-@pytest.mark.parametrize("kind", ["hmac", "http signature", "aws"])
-async def test_a_stream_that_would_have_to_be_signed_is_refused_by_name(kind: str, family: FamilyModules) -> None:
+@pytest.mark.parametrize("served", [False, True], ids=["hook", "service"])
+@pytest.mark.parametrize("kind", ["hmac", "http signature", "aws", "pool"])
+async def test_a_stream_that_would_have_to_be_signed_is_refused_by_name(
+    kind: str, served: bool, family: FamilyModules
+) -> None:
     async def body() -> Any:
         yield b"piece"
 
-    async with stage(family, far := FarSide(Reply()), hooks=[KINDS[kind](origins=HOME).hook()]) as world:
+    make = KINDS["hmac" if kind == "pool" else kind]
+    credential = KeyPool({"a": make()}, origins=HOME) if kind == "pool" else make(origins=HOME)
+    async with stage(family, far := FarSide(Reply()), hooks=[] if served else [credential.hook()]) as world:
+        shop = Service(HOME, auth=credential if served else None, client=world.client)
         with pytest.raises(Unsignable, match="stream") as caught:
-            await world.client.post(f"{HOME}/things", content=body())
+            await shop.POST("/things", None, content=body())
         assert isinstance(caught.value, family.http.TransportError)
         assert not far.requests
+    frames = [text for text in seen_by_a_tracker(caught.value) if "/holdfast/" in text]
+    assert [text for text in frames if traces(text)] == []
+
+
+async def test_a_key_that_a_server_copies_into_its_links_is_sent_once_and_shown_nowhere(
+    family: FamilyModules, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(1)
+    targets: list[str] = []
+
+    def far_side(number: int, request: Any) -> Reply:
+        targets.append(request.url.raw_path.decode())
+        again = f"{HOME}{targets[-1]}&page={number + 1}"
+        if number == 2:
+            return Reply(307, headers={"Location": again})
+        return Reply(body=b"[1]", headers={"Link": f'<{again}>; rel="next"'} if number < 4 else {})
+
+    async with stage(family, far_side) as world:
+        shop = Service(HOME, auth=KINDS["query"](), client=world.client)
+        call = shop.GET("/things", list[int], query={"q": "a b"})
+        pages = [page async for page in call.pages(by_link()).pages()]
+        followed = call.following(f"{HOME}{targets[0]}")
+        url = str(followed.request().url)
+    own = f"api_key={SECRET}"
+    assert targets == [
+        "/things?q=a%20b" + more + f"&{own}" for more in ("", "&page=2", "&page=2&page=3", "&page=2&page=3&page=4")
+    ]
+    shown = [caplog.text, repr(followed), url, *(f"{page.next} {page.token} {page.reply.url}" for page in pages)]
+    assert [text for text in shown if traces(text)] == []
+
+
+async def test_a_key_takes_the_place_of_an_older_one(family: FamilyModules) -> None:
+    hooks = [KINDS[kind](origins=HOME).hook() for kind in ("cookie", "query")]
+    async with stage(family, far := FarSide(Reply()), hooks=hooks) as world:
+        headers = {"Cookie": "session=old; theme=dark; sessions=2"}
+        await world.client.get(f"{HOME}/?api_key=old&q=a%20b&api_keys=2", headers=headers)
+    sent = far.requests[0]
+    assert sent.headers["cookie"] == f"theme=dark; sessions=2; session={SECRET}"
+    assert sent.url.raw_path.decode() == f"/?q=a%20b&api_keys=2&api_key={SECRET}"
+
+
+async def test_the_library_under_http2_logs_no_key(family: FamilyModules, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(1)
+    caplog.set_level(0, logger="hpack")
+    with FaultyServer(http2=True) as server:
+        pipeline = Pipeline(hooks=[KINDS["own header"](origins=server.url).hook()])
+        transport = family.holdfast.ResilientTransport(pipeline, http1=False, http2=True, verify=TRUSTS_NOBODY)
+        async with family.http.AsyncClient(transport=transport) as client:
+            await client.get(f"{server.url}/")
+        assert server.requests[0].header("x-token") == f"Token {SECRET}"
+    assert not traces(caplog.text)
 
 
 async def test_two_users_of_one_private_cache_never_see_each_other(family: FamilyModules) -> None:

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from holdfast import CircuitOpen, Retry
+from holdfast.auth import Basic
 from holdfast.client import Failed, Ok, by_link
 from holdfast.errors import Conflict, DecodeError, HoldfastError, InvalidInput, InvalidOption, NotFound, Unauthorized
 from holdfast.testing.scripted import Fails, Reply
@@ -314,7 +315,9 @@ async def test_a_post_without_a_key_is_tried_once(family: FamilyModules) -> None
 
 
 async def test_a_curl_line_has_all_but_the_secrets() -> None:
-    shop = Shop(BASE, auth=("user", "hunter2"), default_headers={"X-Api-Key": "hunter2", "X-Version": "3"})
+    shop = Shop(
+        BASE, auth=Basic("user", "hunter2", allow_http=True), default_headers={"X-Api-Key": "hunter2", "X-Version": "3"}
+    )
     line = shop.POST(
         "/a", None, query={"page": 1, "token": "hunter2"}, json={"name": "O'Hara", "password": "hunter2"}
     ).as_curl()

@@ -301,6 +301,7 @@ async def test_a_next_page_at_an_allowed_origin_gets_no_credentials(family: Fami
     settings: dict[str, Any] = {
         "allow_origins": ["https://away.test"],
         "auth": ("user", "hunter2"),
+        "base_url": "https://api.test/v1",
         "default_headers": {"X-Api-Key": "hunter2"},
     }
     async with stage(family, answers, **settings) as s:

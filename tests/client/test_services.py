@@ -9,7 +9,7 @@ import pytest
 
 import holdfast
 from holdfast import Cache, CircuitBreaker, CircuitOpen, Pipeline, RateLimit, Retry
-from holdfast.auth import Bearer
+from holdfast.auth import Basic, Bearer
 from holdfast.client import Resource, Service, accessor
 from holdfast.errors import (
     Closed,
@@ -28,6 +28,9 @@ from tests.client.api import ADA, BASE, Shop, User, document, stage
 from tests.support import FamilyModules, spelled
 
 pytestmark = pytest.mark.anyio
+
+SAFE = BASE.replace("http:", "https:")
+"""Where a name and a password may go."""
 
 
 def test_an_accessor_gives_one_resource_for_each_service() -> None:
@@ -279,7 +282,7 @@ async def test_a_service_keeps_no_cookies(family: FamilyModules) -> None:
 
 
 async def test_a_derived_service_shares_pipeline_and_pool_and_nothing_else(family: FamilyModules) -> None:
-    async with stage(family, auth=("a", "1"), default_headers={"X-A": "1", "X-B": "1"}) as s:
+    async with stage(family, base_url=SAFE, auth=("a", "1"), default_headers={"X-A": "1", "X-B": "1"}) as s:
         changes: dict[str, Any] = {"auth": ("b", "2"), "headers": {"x-a": "2"}, "options": {"identity": "b"}}
         async with s.shop.using(**changes, deadline=3.0) as other:
             assert type(other) is Shop
@@ -331,7 +334,8 @@ class Key:
 @pytest.mark.parametrize("auth", [("user", "hunter2"), Key()], ids=["basic", "credential"])
 async def test_another_origin_gets_no_credentials(family: FamilyModules, auth: Any) -> None:
     secret = {"X-Api-Key": "hunter2"}
-    async with stage(family, auth=auth, default_headers=secret, allow_origins=["https://files.test"]) as s:
+    settings: dict[str, Any] = {"default_headers": secret, "allow_origins": ["https://files.test"]}
+    async with stage(family, base_url=SAFE, auth=auth, **settings) as s:
         await s.shop.GET("https://files.test/x", bytes)
         assert {*s.last.headers} & {"authorization", "x-api-key", "x-signature", "cookie"} == set()
         await s.shop.GET("/x", bytes)
@@ -343,13 +347,12 @@ async def test_another_origin_gets_no_credentials(family: FamilyModules, auth: A
 async def test_a_redirect_carries_no_credentials_away(family: FamilyModules, auth: Any) -> None:
     there = Reply(302, headers={"location": "https://files.test/x"})
     secret = {"X-Api-Key": "hunter2"}
-    async with stage(
-        family, [there, ADA], auth=auth, default_headers=secret, allow_origins=["https://files.test"]
-    ) as s:
+    settings: dict[str, Any] = {"base_url": SAFE, "auth": auth, "default_headers": secret}
+    async with stage(family, [there, ADA], **settings, allow_origins=["https://files.test"]) as s:
         reply = await s.shop.users.get(1).reply()
         assert (reply.value, reply.attempts, reply.url) == (User(1, "Ada"), 2, "https://files.test/x")
         assert {*s.last.headers} & {"authorization", "x-api-key", "x-signature", "cookie"} == set()
-    async with stage(family, [there, ADA], auth=auth, default_headers=secret) as s:
+    async with stage(family, [there, ADA], **settings) as s:
         with pytest.raises(ForeignOrigin) as refused:
             await s.shop.users.get(1)
         assert isinstance(refused.value, family.http.TransportError)
@@ -364,7 +367,7 @@ async def test_a_redirect_makes_no_other_request_of_one(
     family: FamilyModules, method: str, status: int, then: str | None
 ) -> None:
     there = Reply(status, headers={"location": "/v1/users/2"})
-    async with stage(family, [there, ADA], auth=("user", "hunter2")) as s:
+    async with stage(family, [there, ADA], base_url=SAFE, auth=("user", "hunter2")) as s:
         call = s.shop.GET("/x", User) if method == "GET" else s.shop.POST("/x", User, json=1)
         if then is None:
             with pytest.raises(StatusError):
@@ -570,7 +573,7 @@ async def test_a_call_is_explained_without_being_made(family: FamilyModules) -> 
         "rate_limit": [RateLimit(5, key="operation"), RateLimit(9)],
         "cache": Cache(rules={"Users.get": holdfast.CacheRule(ttl=5.0)}),
     }
-    async with stage(family, pipeline=pipeline, auth=("user", "hunter2"), deadline=7.0) as s:
+    async with stage(family, pipeline=pipeline, auth=Basic("user", "hunter2", allow_http=True), deadline=7.0) as s:
         told = s.shop.explain(s.shop.users.get(1).using(query={"token": "hunter2"}, identity="ada"))
         assert "hunter2" not in str(told)
         origin = "http://api.test:80"

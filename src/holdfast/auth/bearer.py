@@ -115,8 +115,7 @@ class Bearer(TokenBound):
         clock = SystemClock() if clock is None else clock
 
         async def fetch(previous: Token | None) -> Token:
-            given = token() if callable(token) else token
-            text = _checked(Secret.of(await given if isawaitable(given) else given))
+            text = _checked(await _given(token))
             return Token(text, lifetime=lifetime, expires_at=None if lifetime is None else clock.wall() + lifetime)
 
         super().__init__(TokenSource(fetch, clock=clock), origins=origins, allow_http=allow_http, identity=identity)
@@ -128,6 +127,11 @@ class Bearer(TokenBound):
         if self._constant is None:
             return super()._default_identity()
         return f"Bearer:{self._constant.fingerprint(b'identity')}"
+
+
+async def _given(token: str | Secret | Provider) -> Secret:
+    given = token() if callable(token) else token
+    return Secret.of(await given if isawaitable(given) else given)
 
 
 def _checked(token: Secret) -> Secret:

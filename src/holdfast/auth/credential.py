@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
-from holdfast._wire import HeadersLike, URLLike
+from holdfast._wire import HeadersLike
 from holdfast.core.origins import Origins
 from holdfast.errors import HoldfastError, InvalidInput
 
@@ -102,20 +102,26 @@ class OriginBound(ABC):
 
         Raises `InsecureOrigin` where a call to one of its hosts has become one in clear, as after a redirect.
         """
-        origins = self._bound()
         attempt = cast("Attempt", request)
-        url: URLLike = attempt.url
-        if origins.admit(url.scheme, url.host, url.port):
+        if self._admits(attempt.url):
             return await self._put_on(attempt)
-        if url.scheme == "http" and origins.knows(url.host):
+        host, origins = _host(attempt.url), self._bound()
+        if attempt.url.scheme == "http" and origins.knows(host):
             raise InsecureOrigin(
-                f"a call to {url.host} would go out in clear, and its credential is for {origins} only",
-                origin=f"http://{url.host}",
+                f"a call to {host} would go out in clear, and its credential is for {origins} only",
+                origin=f"http://{host}",
             )
         for name in self.owned:
             if name in attempt.headers:
                 del attempt.headers[name]
+        url = str(attempt.url)
+        if (bare := self.without_secret(url)) != url:
+            attempt.url = attempt.url.join(bare)
         return None
+
+    def without_secret(self, url: str) -> str:
+        """A URL without the secret in it, which some servers copy into their links and redirects."""
+        return url
 
     async def rejected(self, proof: object, challenge: str | None) -> bool:
         """Whether the request is worth one more try, now that the server has answered 401 to it.
@@ -152,6 +158,10 @@ class OriginBound(ABC):
     def _default_identity(self) -> str:
         return f"{type(self).__name__}:{secrets.token_hex(16)}"
 
+    def _admits(self, url: Any) -> bool:
+        """Whether it may go to this URL of one of the libraries."""
+        return self._bound().admit(url.scheme, _host(url), url.port)
+
     def _bound(self) -> Origins:
         if self._origins is None:
             raise InvalidInput(
@@ -159,3 +169,9 @@ class OriginBound(ABC):
                 argument="origins",
             )
         return self._origins
+
+
+def _host(url: Any) -> str:
+    """As it is sent: ``url.host`` of one library is not that of the other where a name is not ASCII."""
+    raw: bytes = url.raw_host
+    return raw.decode("ascii")

@@ -55,7 +55,8 @@ class KeyPool(OriginBound):
     Give the pipeline ``pacing=None`` where quotas are each key's own: it would take what a server tells of one key for
     the whole origin's.
 
-    ``keys``: credentials by id. An id is shown in errors and `health`; the credentials need no origins of their own.
+    ``keys``: credentials by id. An id is shown in errors and `health`; the credentials need no origins of their own,
+    and none that has some is sent elsewhere.
     ``weights``: by id, 1 where none is given. Shared by all tasks of one event loop. Raises `InvalidInput`.
 
     >>> from holdfast.auth import APIKey
@@ -129,7 +130,7 @@ class KeyPool(OriginBound):
 
     async def exchange(self, request: Any, send: Send, fresh: Callable[[Any], Any] | None) -> Any:
         """Send with one key after the other, until an answer is not about the key. Raises `NoUsableKey`."""
-        if not self._bound().admit(request.url.scheme, request.url.host, request.url.port):
+        if not self._admits(request.url):
             await self.sign(request)  # takes off what belongs to a key
             return await send(request)
         doubted: Ticket | None = None  # its key got a 403, and another key is to say whose fault that was
@@ -165,13 +166,24 @@ class KeyPool(OriginBound):
             await _close(response)
             request = again
 
+    def without_secret(self, url: str) -> str:
+        for member in self._members.values():
+            url = member.without_secret(url)
+        return url
+
     async def _put_on(self, attempt: Attempt) -> Ticket:
         ticket = self._take(None)
         await self._members[ticket.id].sign(attempt)
         return ticket
 
     def _bound_member(self, member: OriginBound) -> OriginBound:
-        if self._origins is None or member._origins is not None:
+        if self._origins is None:
+            return member
+        if member._origins is not None:
+            if not member._origins.include(self._origins):
+                raise InvalidInput(
+                    f"the pool is for {self._origins}, and one of its keys only for {member._origins}", argument="keys"
+                )
             return member
         twin = copy.copy(member)
         twin._origins = self._origins

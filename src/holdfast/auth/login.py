@@ -12,6 +12,7 @@ from holdfast.auth.bearer import TokenBound
 from holdfast.auth.credential import Attempt
 from holdfast.auth.token_source import TokenSource, TokenStore
 from holdfast.clock import Clock, SystemClock
+from holdfast.core.fields import is_name, with_cookie
 from holdfast.core.logins import NotThere, check_pointer, cookie_token, json_token
 from holdfast.core.retry_after import server_delay
 from holdfast.core.secret import Secret
@@ -20,7 +21,6 @@ from holdfast.errors import HoldfastError, InvalidInput, StatusError
 
 __all__ = ["LoginFailed", "LoginToken"]
 
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _VALUE: Final = re.compile(r"[\x21-\x7e]+")
 _REFUSED: Final = frozenset({400, 401, 403, 404, 410, 422})
 """With these a server says that a refresh token is good no more; with others it has troubles of its own."""
@@ -86,7 +86,7 @@ class LoginToken(TokenBound):
         if cookie is not None and (isinstance(expires, str) or refresh is not None):
             raise InvalidInput("a cookie has neither a document nor a refresh token", argument="cookie")
         for argument, given in (("header", header), ("cookie", cookie)):
-            if given is not None and _NAME.fullmatch(given) is None:
+            if given is not None and not is_name(given):
                 raise InvalidInput(f"{given!r} is no name of a {argument}", argument=argument)
         if not (prefix.isascii() and prefix.isprintable()):
             raise InvalidInput(f"prefix has characters that no header field can hold: {prefix!r}", argument="prefix")
@@ -112,8 +112,8 @@ class LoginToken(TokenBound):
         if self._cookie is None:
             attempt.headers[self._header] = self._prefix + token.access_token.reveal()
         else:
-            others, own = attempt.headers.get("cookie"), f"{self._cookie}={token.access_token.reveal()}"
-            attempt.headers["Cookie"] = own if others is None else f"{others}; {own}"
+            value = token.access_token.reveal()
+            attempt.headers["Cookie"] = with_cookie(attempt.headers.get("cookie"), self._cookie, value)
         return token
 
     async def _fetch(self, previous: Token | None) -> Token:

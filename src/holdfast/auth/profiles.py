@@ -19,7 +19,7 @@ from holdfast.auth.static import APIKey, Basic
 from holdfast.auth.stores.base import SecretStore
 from holdfast.auth.stores.environment import EnvironmentSecrets
 from holdfast.core.profiles import Profile, profiles_of, profiles_of_environment
-from holdfast.core.secret import Secret
+from holdfast.core.secret import Hidden, Secret
 from holdfast.errors import InvalidInput
 
 __all__ = ["Credentials", "oauth_client", "read_profiles", "token_name"]
@@ -48,7 +48,7 @@ class Credentials(Mapping[str, OriginBound]):
 
         Raises `MissingSecret`, which names the variable, and `InvalidInput`.
         """
-        environ = os.environ if environ is None else environ
+        environ = Hidden(os.environ if environ is None else environ)
         profiles = profiles_of_environment(environ, prefix)
         store = EnvironmentSecrets(
             prefix, variables={name: f"{prefix}{name.upper()}_SECRET" for name in profiles}, environ=environ

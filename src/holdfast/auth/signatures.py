@@ -7,21 +7,24 @@ import secrets
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from holdfast.auth.credential import Attempt, OriginBound
 from holdfast.clock import Clock, SystemClock
+from holdfast.core.fields import is_name, is_value
 from holdfast.core.secret import Secret
 from holdfast.core.signing import aws, hmac_scheme
 from holdfast.core.signing.digests import Algorithm, content_digest
 from holdfast.core.signing.http_message import (
     DEFAULT_COMPONENTS,
     Parameters,
+    check_components,
     signature_base,
     signature_fields,
 )
-from holdfast.core.signing.message import Message
-from holdfast.errors import InvalidInput
+from holdfast.core.signing.message import Message, Unsignable
+from holdfast.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -46,6 +49,8 @@ class _Signature(OriginBound):
         clock: Clock | None,
     ) -> None:
         super().__init__(origins=origins, allow_http=allow_http, identity=identity)
+        if not is_value(key_id):
+            raise InvalidInput("a key's name is printable ASCII, for it is sent in a header field", argument="key_id")
         self.key_id: Final = key_id
         self._clock: Clock = SystemClock() if clock is None else clock
 
@@ -61,8 +66,8 @@ class HMACSignature(_Signature):
     ``secret_encoding``: how the key's text becomes bytes ("utf-8", "hex", "base64").
 
     The default covers method, authority, path, query, body digest, time and nonce: less lets a request be turned
-    into another one, or be sent again by somebody else. Raises `Unsignable` for a body that is a stream, where it is
-    to be covered.
+    into another one, or be sent again by somebody else. Raises `InvalidInput` for settings that no server could check,
+    and, when it signs, `Unsignable` for a body that is a stream, where it is to be covered.
 
     >>> HMACSignature("k1", Secret("s3cr3t"), origins="https://api.example.com")
     HMACSignature(https://api.example.com)
@@ -86,28 +91,47 @@ class HMACSignature(_Signature):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(key_id, origins=origins, allow_http=allow_http, identity=identity, clock=clock)
+        self._fields = dict(_HMAC_FIELDS if fields is None else fields)
+        self._parts = tuple(parts)
+        for argument, given, allowed in (
+            ("algorithm", {algorithm}, get_args(hmac_scheme.Hash)),
+            ("encoding", {encoding}, get_args(hmac_scheme.Encoding)),
+            ("timestamp", {timestamp}, ("seconds", "milliseconds")),
+            ("secret_encoding", {secret_encoding}, ("utf-8", "hex", "base64")),
+            ("parts", set(self._parts), hmac_scheme.PARTS),
+        ):
+            if not given or not given <= set(allowed):
+                raise InvalidInput(f"{argument}: {', '.join(allowed)}; got {sorted(given)}", argument=argument)
+        self._check_fields()
         self._secret = Secret.of(secret)
         self._secret_encoding = secret_encoding
-        _key_bytes(self._secret, secret_encoding)  # raises for a text that is none
-        self._parts = tuple(parts)
+        if _key_bytes(self._secret, secret_encoding) is None:
+            raise InvalidInput(f"this secret is not {secret_encoding} (it is not shown)", argument="secret")
         self._separator = separator
         self._algorithm: hmac_scheme.Hash = algorithm
         self._encoding: hmac_scheme.Encoding = encoding
         self._per_second = 1000 if timestamp == "milliseconds" else 1
-        self._fields = dict(_HMAC_FIELDS if fields is None else fields)
         self.owned = frozenset(name.lower() for name in self._fields)
-        unknown = set(self._parts) - set(hmac_scheme.PARTS)
-        if unknown or not self._parts:
-            raise InvalidInput(
-                f"parts are some of {', '.join(hmac_scheme.PARTS)}, got {sorted(unknown)}", argument="parts"
-            )
+
+    def _check_fields(self) -> None:
         try:
-            self._filled("s", "t", "n")
-        except (KeyError, IndexError, ValueError) as error:
+            filled = self._filled("\x01", "\x02", "\x03")
+        except (AttributeError, IndexError, KeyError, ValueError):
+            filled = []
+        text = "".join(value for _, value in filled)
+        plain = all(is_name(name) and is_value(value.translate(_PLACEHOLDERS)) for name, value in filled)
+        if not filled or not plain:
             raise InvalidInput(
-                "a field may have {key_id}, {signature}, {timestamp} and {nonce} in it, and no other braces",
+                "a field may have {key_id}, {signature}, {timestamp} and {nonce} in it, no other braces, and what a"
+                " header field can hold",
                 argument="fields",
-            ) from error
+            )
+        sent = {"signature": "\x01" in text, "timestamp": "\x02" in text, "nonce": "\x03" in text}
+        for part in ("signature", *(part for part in self._parts if part in sent)):
+            if not sent[part]:
+                raise InvalidInput(
+                    f"no field has {{{part}}} in it, so that no server could check the signature", argument="fields"
+                )
 
     async def _put_on(self, attempt: Attempt) -> None:
         timestamp = str(int(self._clock.wall() * self._per_second))
@@ -121,6 +145,7 @@ class HMACSignature(_Signature):
             algorithm=self._algorithm,
         )
         key = _key_bytes(self._secret, self._secret_encoding)
+        assert key is not None, "it was looked at when this was made"
         signature = hmac_scheme.signature(key, signed, algorithm=self._algorithm, encoding=self._encoding)
         for name, value in self._filled(signature, timestamp, nonce):
             attempt.headers[name] = value
@@ -130,6 +155,7 @@ class HMACSignature(_Signature):
         return [(name, template.format_map(values)) for name, template in self._fields.items()]
 
 
+_PLACEHOLDERS: Final = str.maketrans("\x01\x02\x03", "stn")
 _HMAC_FIELDS: Final = {
     "Authorization": "HMAC-SHA256 {key_id}:{signature}",
     "X-Timestamp": "{timestamp}",
@@ -169,13 +195,28 @@ class HTTPSignature(_Signature):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(key_id, origins=origins, allow_http=allow_http, identity=identity, clock=clock)
+        if expires_after is not None and not 0 < expires_after < float("inf"):
+            raise InvalidInput(
+                f"expires_after must be more than 0 seconds, got {expires_after}", argument="expires_after"
+            )
+        if digest not in (None, *get_args(Algorithm)):
+            raise InvalidInput(f"digest is {' or '.join(get_args(Algorithm))}, got {digest!r}", argument="digest")
+        if tag is not None and not is_value(tag):
+            raise InvalidInput("a tag is printable ASCII", argument="tag")
+        try:
+            check_components([components] if isinstance(components, str) else components)
+        except Unsignable as error:
+            raise InvalidInput(str(error), argument="components") from None
+        try:
+            signature_fields(label, "()", b"")
+        except ValueError as error:
+            raise InvalidInput(str(error), argument="label") from None
         self._algorithm, self._sign = _signer(key)
-        self._components = tuple(components)
+        self._components = (components,) if isinstance(components, str) else tuple(components)
         self._digest: Algorithm | None = digest
         self._expires_after = expires_after
         self._label = label
         self._tag = tag
-        signature_fields(label, "()", b"")  # raises for a label that is none
 
     async def _put_on(self, attempt: Attempt) -> None:
         message = _message(attempt)
@@ -228,6 +269,14 @@ class AWSSignature(_Signature):
         super().__init__(access_key, origins=origins, allow_http=allow_http, identity=identity, clock=clock)
         if unsigned_payload and service not in aws.S3:
             raise InvalidInput(f"only S3 takes an unsigned payload, {service} does not", argument="unsigned_payload")
+        for argument, given in (("region", region), ("service", service)):
+            if not is_name(given):
+                raise InvalidInput(f"{given!r} is no name of a {argument}", argument=argument)
+        if session_token is not None and not is_value(Secret.of(session_token).reveal()):
+            raise InvalidInput(
+                "this session token has characters that no header field can hold (it is not shown)",
+                argument="session_token",
+            )
         self._secret = Secret.of(secret_key)
         self._session = None if session_token is None else Secret.of(session_token)
         self._region = region
@@ -239,8 +288,8 @@ class AWSSignature(_Signature):
         added = aws.authorization(
             message,
             access_key=self.key_id,
-            secret_key=self._secret.reveal(),
-            session_token=None if self._session is None else self._session.reveal(),
+            secret_key=self._secret,
+            session_token=self._session,
             region=self._region,
             service=self._service,
             at=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock.wall())),
@@ -267,7 +316,8 @@ def _message(attempt: Attempt) -> Message:
     )
 
 
-def _key_bytes(secret: Secret, encoding: str) -> bytes:
+def _key_bytes(secret: Secret, encoding: str) -> bytes | None:
+    """None for a text that is none: raised here, an error would have the secret among its locals."""
     try:
         match encoding:
             case "hex":
@@ -277,32 +327,31 @@ def _key_bytes(secret: Secret, encoding: str) -> bytes:
             case _:
                 return secret.reveal().encode()
     except ValueError:
-        raise InvalidInput(f"this secret is not {encoding} (it is not shown)", argument="secret") from None
+        return None
 
 
 def _signer(key: Any) -> tuple[str, Callable[[bytes], bytes]]:
     """The algorithm's name in the IANA registry of RFC 9421 6.2, and the function that signs."""
-    if isinstance(key, Secret):
-        key = key.reveal()
-    if isinstance(key, str):
-        key = key.encode()
-    if isinstance(key, bytes) and not key.lstrip().startswith(b"-----BEGIN"):
-        if len(key) < 32:
-            raise InvalidInput("a key for hmac-sha256 has at least 32 bytes (RFC 7518 3.2)", argument="key")
-        shared: bytes = key
-        return "hmac-sha256", lambda text: hmac.digest(shared, text, "sha256")
+    if isinstance(key, (str, bytes, Secret)):
+        octets = _octets(key)
+        if not octets().lstrip().startswith(b"-----BEGIN"):
+            if len(octets()) < 32:
+                raise InvalidInput("a key for hmac-sha256 has at least 32 bytes (RFC 7518 3.2)", argument="key")
+            return "hmac-sha256", lambda text: hmac.digest(octets(), text, "sha256")
+    else:
+        octets = None
     try:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
-    except ImportError as error:
-        raise ImportError("a private key needs the extra crypto: pip install 'holdfast[crypto]'") from error
-    if isinstance(key, bytes):
-        try:
-            key = serialization.load_pem_private_key(key, password=None)
-        except (ValueError, TypeError):
-            raise InvalidInput(
-                "this PEM is no private key that can be read (it is not shown)", argument="key"
-            ) from None
+    except ImportError:
+        raise Unsupported('a private key needs the extra crypto: pip install "holdfast[crypto]"') from None
+    if octets is not None:
+        key = None
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+            key = serialization.load_pem_private_key(octets(), password=None)
+        if key is None:
+            raise InvalidInput("this PEM is no private key that can be read (it is not shown)", argument="key")
     match key:
         case ed25519.Ed25519PrivateKey():
             return "ed25519", key.sign
@@ -322,6 +371,12 @@ def _signer(key: Any) -> tuple[str, Callable[[bytes], bytes]]:
             raise InvalidInput(
                 f"a {type(key).__name__} cannot sign here: shared secret, Ed25519, P-256, P-384 or RSA", argument="key"
             )
+
+
+def _octets(key: str | bytes | Secret) -> Callable[[], bytes]:
+    """In a function, where no traceback's locals show them."""
+    octets = key if isinstance(key, bytes) else Secret.of(key).reveal().encode("utf-8", "surrogatepass")
+    return lambda: octets
 
 
 _CURVES: Final = {

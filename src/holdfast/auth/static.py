@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
 from holdfast.auth.credential import Attempt, OriginBound
+from holdfast.core.fields import is_cookie_value, is_name, is_value, with_cookie
+from holdfast.core.query import without_parameter
 from holdfast.core.secret import Secret
 from holdfast.errors import InvalidInput
 
 __all__ = ["APIKey", "Basic"]
-
-_COOKIE_VALUE: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'",;\\')  # RFC 6265 4.1.1
-_FIELD_VALUE: Final = frozenset(range(0x20, 0x7F))
 
 
 class APIKey(OriginBound):
@@ -51,29 +51,45 @@ class APIKey(OriginBound):
         self._cookie = cookie
         self._header = "X-API-Key" if not places else header
         self._prefix = prefix
+        for argument, name in (("header", self._header), ("cookie", cookie)):
+            if name is not None and not is_name(name):
+                raise InvalidInput(f"{name!r} is no name of a {argument}", argument=argument)
+        if query == "":
+            raise InvalidInput("a query parameter needs a name", argument="query")
+        fits = is_value if self._header is not None else is_cookie_value
+        if query is None and not fits(prefix + self._key.reveal()):
+            raise InvalidInput(
+                "this key has characters that its place cannot hold (its value is not shown)", argument="key"
+            )
         if self._header is not None:
             self.owned = frozenset((self._header.lower(),))
-        if query is None:
-            _check(prefix + self._key.reveal(), _FIELD_VALUE if cookie is None else _COOKIE_VALUE)
+
+    def without_secret(self, url: str) -> str:
+        base, mark, query = url.partition("?")
+        if self._query is None or not mark:
+            return url
+        query = without_parameter(query, self._query, self._prefix + self._key.reveal())
+        return f"{base}?{query}" if query else base
 
     async def _put_on(self, attempt: Attempt) -> None:
         if self._header is not None:
             attempt.headers[self._header] = self._prefix + self._key.reveal()
         elif self._cookie is not None:
-            others = attempt.headers.get("cookie")
-            own = f"{self._cookie}={self._prefix}{self._key.reveal()}"
-            attempt.headers["Cookie"] = own if others is None else f"{others}; {own}"
+            value = self._prefix + self._key.reveal()
+            attempt.headers["Cookie"] = with_cookie(attempt.headers.get("cookie"), self._cookie, value)
         elif self._query is not None:
             own = f"{quote(self._query, safe='')}={quote(self._prefix + self._key.reveal(), safe='')}"
-            query = attempt.url.query
-            attempt.url = attempt.url.copy_with(query=b"%b&%b" % (query, own.encode()) if query else own.encode())
+            query = without_parameter(attempt.url.query.decode("ascii"), self._query)
+            attempt.url = attempt.url.copy_with(query=f"{query}&{own}".removeprefix("&").encode())
 
     def _default_identity(self) -> str:
         return f"APIKey:{self._key.fingerprint(b'identity')}"
 
 
 class Basic(OriginBound):
-    """Name and password (RFC 7617), as UTF-8. Raises `InvalidInput` for a name with a colon, which none can hold.
+    """Name and password (RFC 7617), as UTF-8. Where the key is the name, as with Stripe: ``Basic(Secret(key), "")``.
+
+    Raises `InvalidInput` for a name with a colon, which none can hold, and for control characters.
 
     >>> Basic("ada", Secret("s3cr3t"))
     Basic()
@@ -83,7 +99,7 @@ class Basic(OriginBound):
 
     def __init__(
         self,
-        username: str,
+        username: str | Secret,
         password: str | Secret,
         *,
         origins: str | Iterable[str] | None = None,
@@ -91,25 +107,30 @@ class Basic(OriginBound):
         identity: str | None = None,
     ) -> None:
         super().__init__(origins=origins, allow_http=allow_http, identity=identity)
-        if ":" in username:
-            raise InvalidInput("a name with a colon would end there (RFC 7617 2)", argument="username")
-        if any(ord(character) < 0x20 or ord(character) == 0x7F for character in username):
-            raise InvalidInput("a name has no control characters (RFC 7617 2)", argument="username")
-        self._username = username
-        pair = f"{username}:{Secret.of(password).reveal()}"
+        if password == "" and not isinstance(username, Secret):  # most often a setting that nobody has made
+            raise InvalidInput(
+                "the password is empty; where the name is the key, give that as a Secret", argument="password"
+            )
+        if _PLAIN.fullmatch(_text(username)) is None or ":" in _text(username):
+            raise InvalidInput("a name has no colons and no control characters (RFC 7617 2)", argument="username")
+        if _PLAIN.fullmatch(_text(password)) is None:
+            raise InvalidInput(
+                "a password has no control characters (RFC 7617 2); this one is not shown", argument="password"
+            )
+        # Not of the password: that can be guessed.
+        self._who = Secret(_text(username) or "-").fingerprint(b"identity")
+        pair = f"{_text(username)}:{_text(password)}"
         self._value = Secret(f"Basic {b64encode(pair.encode()).decode()}")
 
     async def _put_on(self, attempt: Attempt) -> None:
         attempt.headers["Authorization"] = self._value.reveal()
 
     def _default_identity(self) -> str:
-        return (
-            f"Basic:{Secret(self._username or '-').fingerprint(b'identity')}"  # not of the password: it can be guessed
-        )
+        return f"Basic:{self._who}"
 
 
-def _check(value: str, allowed: frozenset[int]) -> None:
-    if not value.isascii() or not allowed.issuperset(value.encode()):
-        raise InvalidInput(
-            "this key has characters that its place cannot hold (its value is not shown)", argument="key"
-        )
+_PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
+
+
+def _text(given: str | Secret) -> str:
+    return given.reveal() if isinstance(given, Secret) else given

@@ -281,6 +281,10 @@ class Call(Generic[T_co]):
             )
         )
 
+    def without_secret(self, link: str) -> str:
+        """A link without the key that the server has copied there, where this call's credential is one in a query."""
+        return self._channel.without_secret(link, self._plan)
+
     def following(self, link: str) -> Call[T_co]:
         """The same call to another URL, such as a next page's: used character for character, no parameter merged in.
 
@@ -289,6 +293,7 @@ class Call(Generic[T_co]):
         """
         self._use()
         url, foreign = self._channel.address.reach(link, self.url)
+        url = self.without_secret(url)
         headers = said_to_anyone(self._plan.headers) if foreign else self._plan.headers
         return self._derived(changed(self._plan, url=url, query=NOTHING, headers=headers))
 

@@ -22,7 +22,6 @@ from holdfast.errors import (
     DeprecatedOperation,
     ForeignOrigin,
     InvalidInput,
-    NoUsableKey,
     Unsupported,
 )
 
@@ -146,6 +145,7 @@ class Channel:
             url = self._merged(plan.target(self.address.url))
         else:
             url, foreign = self.address.reach(plan.url)
+            url = self.without_secret(url, plan)
         fields = self._fields(foreign, accept)
         payload = plan.payload
         content: Any = None
@@ -216,7 +216,7 @@ class Channel:
             settings["auth"] = None if _credential(auth) is not None else auth  # else a lent client's own
 
         async def dispatch(request: Any) -> Any:
-            return await self._follow(request, await self._send(request, settings), settings)
+            return await self._follow(request, await self._send(request, settings), plan, settings)
 
         handle: Handler[Any, Any] = dispatch
         if self.around_call or plan.around_call:
@@ -312,19 +312,21 @@ class Channel:
         finally:
             connections.sent()
 
-    async def _follow(self, request: Any, response: Any, settings: dict[str, Any]) -> Any:
+    async def _follow(self, request: Any, response: Any, plan: Plan, settings: dict[str, Any]) -> Any:
         """Take redirects within the allowed origins, and none that turns a request into another one."""
         earlier: list[Any] = []
         while (following := response.next_request) is not None and len(earlier) < _REDIRECTS:
             if following.method != request.method and response.status_code not in _KEEP_METHOD:
                 break
             try:
-                _, foreign = self.address.reach(str(following.url))
+                url, foreign = self.address.reach(str(following.url))
             except (ForeignOrigin, InvalidInput) as error:
                 await response.aclose()
                 raise self.backend.family.refusal(error, request) from None
             await response.aclose()
             earlier = [*earlier, *response.history, response]
+            if (bare := self.without_secret(url, plan)) != url:
+                following.url = following.url.join(bare)
             if foreign:
                 settings = {**settings, "auth": None}
                 _strip(following)
@@ -435,8 +437,20 @@ class Channel:
             return url
         return f"{url}{'&' if '?' in url else '?'}{self.backend.client.params}"
 
+    def without_secret(self, url: str, plan: Plan) -> str:
+        """A link without the key that the server has copied there, where this call's credential is one in a query."""
+        bare: Callable[[str], str] | None = getattr(self.auth_of(plan), "without_secret", None)
+        return url if bare is None else bare(url)
+
     def bound(self, auth: Auth | None) -> Auth | None:
-        """A credential of `holdfast.auth` for this service's origin. Raises `InvalidInput` if it is for another."""
+        """A credential of `holdfast.auth` for this service's origin.
+
+        Raises `InvalidInput` if it is for another; and a name with a password for plain http to another machine.
+        """
+        if isinstance(auth, tuple) and self.address.origin.startswith("http:"):
+            from holdfast.core.origins import Origins
+
+            Origins.of(self.address.origin)
         for_origin: Callable[[str], Auth] | None = getattr(auth, "for_origin", None)
         return auth if for_origin is None else for_origin(self.address.origin)
 
@@ -472,10 +486,7 @@ class Channel:
 
                 async def hand_over(request: Any) -> Any:
                     fresh = family.fresh_attempt if replayable(request) else None
-                    try:
-                        return await exchange(request, send, fresh)
-                    except NoUsableKey as error:
-                        raise family.refusal(error, request) from None
+                    return await exchange(request, send, fresh)
 
                 return hand_over
             rejected: Callable[[object, str | None], Awaitable[bool]] | None = getattr(credential, "rejected", None)

@@ -71,6 +71,7 @@ class Paged(Protocol[T_co]):
     @property
     def using(self) -> Callable[..., Paged[T_co]]: ...
     def following(self, link: str) -> Paged[T_co]: ...
+    def without_secret(self, link: str) -> str: ...
     def request(self) -> RequestLike: ...
     async def reply(self) -> Reply[T_co]: ...
 
@@ -320,7 +321,8 @@ class PageReader(Generic[T_co]):
                 status_code=reply.status,
             )
             raise self._ours(error) from None
-        return after, known
+        bare = listing.without_secret
+        return after and bare(after), known and map(bare, known)
 
     async def _page(self, place: Place, reply: Reply[Sequence[T_co]]) -> Page[T_co]:
         """What is handed out of a page that was read; pages behind it are asked for."""
@@ -445,6 +447,11 @@ class _Listing(Value):
     def name(self) -> str:
         """What tells it from other listings."""
         return f"{type(self.rule).__name__} {self.call.operation} {self.call.url}"
+
+    def without_secret(self, place: Place) -> Place:
+        if place.url is None:
+            return place
+        return Place(place.query, self.call.without_secret(place.url))
 
     def url_at(self, place: Place) -> str:
         if place.url is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
+from holdfast.core.secret import Hidden, Secret
 from holdfast.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def from_environment(prefix: str, auth: AuthKind | Auth | None, environ: Mapping
 
     Raises `InvalidInput`, which names the variable.
     """
+    environ = Hidden(environ)
     start = f"{prefix.rstrip('_').upper()}_"
     named = {name.removeprefix(start): name for name in environ if name.startswith(start)}
     given = {key.lower(): name for key, name in named.items() if re.fullmatch(_OF_THE_CLUSTER, key) is None}
@@ -58,7 +60,7 @@ def from_environment(prefix: str, auth: AuthKind | Auth | None, environ: Mapping
             made[key] = read(environ[given[key]], given[key])
     if kind is None:
         return made if auth is None else {**made, "auth": auth}
-    secrets = [required(name) for name in _SECRETS[kind]]
+    secrets = [_kept(name, required(name)) for name in _SECRETS[kind]]
     return {**made, "auth": _credential(kind, secrets, environ.get(f"{start}API_KEY_HEADER") or None)}
 
 
@@ -66,6 +68,7 @@ def from_profile(name: str, path: str | os.PathLike[str] | None, environ: Mappin
     """Arguments of a service, from a table of a TOML file. Raises `InvalidInput`, which names the key; OSError."""
     import tomllib
 
+    environ = Hidden(environ)
     file = Path(path or environ.get("HOLDFAST_PROFILES") or Path.home() / ".config/holdfast/profiles.toml")
     try:
         profiles = tomllib.loads(file.read_text("utf-8"))
@@ -103,16 +106,20 @@ def _auth_of(name: str, told: Mapping[str, str], environ: Mapping[str, str]) -> 
         raise InvalidInput(f"profile [{name}] has more than one credential: {' and '.join(kinds)}", argument=name)
     if not kinds:
         return None
-    secrets: list[str] = []
+    secrets: list[Any] = []
     for secret in _SECRETS[kinds[0]]:
         key = secret if secret == "username" else f"{secret}_env"
         if key not in told:
             raise InvalidInput(f"{name}.{key} is missing", argument=f"{name}.{key}")
-        secrets.append(told[key] if secret == "username" else _variable(told[key], environ))
+        secrets.append(_kept(secret, told[key] if secret == "username" else _variable(told[key], environ)))
     return _credential(kinds[0], secrets, told.get("api_key_header"))
 
 
-def _credential(kind: AuthKind, secrets: list[str], header: str | None) -> Auth:
+def _kept(name: str, text: str) -> str | Secret:
+    return text if name == "username" else Secret(text)
+
+
+def _credential(kind: AuthKind, secrets: list[Any], header: str | None) -> Auth:
     from holdfast.auth import APIKey, Basic, Bearer
 
     match kind:

@@ -42,6 +42,10 @@ class Origins(Value):
         for origin in given:
             text = origin_text(origin)
             scheme, _, authority = text.partition("://")
+            if not authority.isascii():  # two spellings of one host would be two origins
+                raise InvalidInput(
+                    f"{text}: for a credential, a host name is written as it is sent (xn--...)", argument="origins"
+                )
             if scheme == "http" and not allow_http and not is_loopback(_host(authority)):
                 raise InvalidInput(
                     f"{text} is plain http: whoever is on the way could read a credential sent there."
@@ -58,7 +62,7 @@ class Origins(Value):
         return cls(frozenset(exact), tuple(below), allow_http=allow_http)
 
     def admit(self, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a credential of these may go there. ``host`` in lower case, as both libraries give it."""
+        """Whether a credential of these may go there. ``host`` in lower case and ASCII, as it is sent."""
         own = _PORTS.get(scheme)
         written = f"[{host}]" if ":" in host else host
         if (f"{scheme}://{written}" if port is None or port == own else f"{scheme}://{written}:{port}") in self.exact:
@@ -74,6 +78,10 @@ class Origins(Value):
         host = _host(authority)
         port = authority.removeprefix(f"[{host}]").removeprefix(host).removeprefix(":")
         return self.admit(scheme, host, int(port) if port else None)
+
+    def include(self, other: Origins) -> bool:
+        """Whether it may go wherever one of those may."""
+        return all(map(self.covers, other.exact)) and set(other.below) <= set(self.below)
 
     def knows(self, host: str) -> bool:
         """Whether any of them is at this host, whatever its scheme and port."""

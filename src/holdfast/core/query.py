@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Final, Literal, TypeAlias, cast
+from urllib.parse import unquote_plus
 
 from holdfast.core.scalar import Scalar, encoded, written
 from holdfast.errors import InvalidInput
 
-__all__ = ["ListStyle", "Query", "encode_query"]
+__all__ = ["ListStyle", "Query", "encode_query", "without_parameter"]
 
 Query: TypeAlias = Mapping[str, "Scalar | Sequence[Scalar] | Set[Scalar] | None"]
 ListStyle: TypeAlias = Literal["repeat", "comma", "brackets"]
@@ -28,6 +29,20 @@ def encode_query(query: Query, style: ListStyle = "repeat") -> dict[str, str]:
     if not isinstance(cast("object", query), Mapping):  # a placeholder of this name would come here
         raise InvalidInput(f"query= takes parameters by name, got a {type(query).__name__}")
     return {name: _parameter(name, value, style) for name, value in query.items()}
+
+
+def without_parameter(query: str, name: str, value: str | None = None) -> str:
+    """An encoded query without the parameters of this name, or of this name and value; the others as they were.
+
+    >>> without_parameter("a=1&key=k%2Fy&b", "key", "k/y"), without_parameter("key=x", "key", "y")
+    ('a=1&b', 'key=x')
+    """
+
+    def is_it(pair: str) -> bool:
+        given, _, text = pair.partition("=")
+        return unquote_plus(given) == name and (value is None or unquote_plus(text) == value)
+
+    return "&".join(pair for pair in query.split("&") if not is_it(pair))
 
 
 def _parameter(name: str, value: object, style: ListStyle) -> str:

@@ -1,14 +1,15 @@
-"""A text that is shown nowhere: not by ``repr``, ``str`` or ``vars``, not among a traceback's locals; not pickled."""
+"""Texts that are shown nowhere: not by ``repr``, ``str`` or ``vars``, not among a traceback's locals; not pickled."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Final, NoReturn
 
 from holdfast.core.masking import MASK
 
-__all__ = ["Secret"]
+__all__ = ["Hidden", "Secret"]
 
 
 class Secret:
@@ -71,3 +72,28 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled: where it is unpickled, it would lie open in a file or on a wire")
+
+
+class Hidden(Mapping[str, str]):
+    """A mapping, such as the environment of a process, whose values no repr shows.
+
+    >>> Hidden({"TOKEN": "s3cr3t"})
+    Hidden(1 names)
+    """
+
+    __slots__ = ("__values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.__values: Final = values
+
+    def __getitem__(self, name: str) -> str:
+        return self.__values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__values)
+
+    def __len__(self) -> int:
+        return len(self.__values)
+
+    def __repr__(self) -> str:
+        return f"Hidden({len(self)} names)"

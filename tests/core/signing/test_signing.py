@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.core.secret import Secret
 from holdfast.core.signing import aws, hmac_scheme
 from holdfast.core.signing.digests import content_digest
 from holdfast.core.signing.hmac_scheme import Part
@@ -171,6 +172,7 @@ def test_a_component_has_the_value_that_rfc_9421_shows(message: Message, compone
         (request("/"), ["Date"], "no component that can be signed"),
         (request("/"), ["@path;bs"], "no form"),
         (request("/"), ['@path;name="a"'], "takes no name"),
+        (request("/?a=1"), ["@query-param"], "needs ;name="),
         (request("/?a=1&a=2"), ['@query-param;name="a"'], "occurs 2 times"),
         (request("/?a=1"), ['@query-param;name="b"'], "occurs 0 times"),
         (request("/", ("X-Name", "Zoë")), ["x-name"], "not ASCII"),
@@ -211,7 +213,7 @@ def test_digests_are_those_of_rfc_9530(body: bytes, algorithm: Any, digest: str)
 
 AWS: Any = {
     "access_key": "AKIDEXAMPLE",
-    "secret_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+    "secret_key": Secret("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
     "region": "us-east-1",
 }
 
@@ -287,7 +289,9 @@ def test_aws_signatures_are_those_of_botocore(
     signer = botocore_auth.S3SigV4Auth if service == "s3" else botocore_auth.SigV4Auth
     now = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
     with patch.object(botocore_auth, "get_current_datetime", lambda *_, **__: now.replace(tzinfo=None)):
-        signer(Credentials(AWS["access_key"], AWS["secret_key"], token), service, AWS["region"]).add_auth(theirs)
+        signer(Credentials(AWS["access_key"], AWS["secret_key"].reveal(), token), service, AWS["region"]).add_auth(
+            theirs
+        )
     ours = aws.authorization(
         Message(
             method="PUT",
@@ -299,7 +303,7 @@ def test_aws_signatures_are_those_of_botocore(
         ),
         service=service,
         at="20261122T103000Z",
-        session_token=token,
+        session_token=None if token is None else Secret(token),
         **AWS,
     )
     assert dict(ours)["Authorization"] == theirs.headers["Authorization"]

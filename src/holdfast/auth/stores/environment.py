@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from holdfast.auth.stores.base import SecretStore, checked
-from holdfast.core.secret import Secret
+from holdfast.core.secret import Hidden, Secret
 from holdfast.errors import InvalidInput
 from holdfast.stores.base import StoreError, StoreReadOnly
 
@@ -40,7 +40,7 @@ class EnvironmentSecrets(SecretStore):
             raise InvalidInput("the prefix must not be empty", argument="prefix")
         self._prefix = prefix
         self._variables = dict(variables or {})
-        self._environ = os.environ if environ is None else environ
+        self._environ = Hidden(os.environ if environ is None else environ)
 
     def __repr__(self) -> str:
         return f"EnvironmentSecrets({self._prefix!r})"

@@ -12,9 +12,10 @@ from collections.abc import Collection
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
+from holdfast.core.secret import Secret
 from holdfast.core.signing.message import Message, Unsignable
 
-__all__ = ["S3", "UNSIGNED_PAYLOAD", "authorization", "canonical_request"]
+__all__ = ["S3", "UNSIGNED_PAYLOAD", "authorization"]
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 """Stands for the digest of a body that is not signed; S3 alone accepts it, over TLS."""
@@ -30,11 +31,11 @@ def authorization(
     message: Message,
     *,
     access_key: str,
-    secret_key: str,
+    secret_key: Secret,
     region: str,
     service: str,
     at: str,
-    session_token: str | None = None,
+    session_token: Secret | None = None,
     sign_also: Collection[str] = (),
     unsigned_payload: bool = False,
 ) -> list[tuple[str, str]]:
@@ -44,39 +45,36 @@ def authorization(
     AWS asks for these, and a proxy on the way leaves them alone. For S3 the path is taken as it is, and the body's
     digest is sent along. Raises `Unsignable` for a body or a query that cannot be signed.
     """
+    # What can fail comes first, while no secret is among the locals.
+    digest = UNSIGNED_PAYLOAD if unsigned_payload else hashlib.sha256(message.whole_body()).hexdigest()
+    query = _query(message.query or "")
+    is_s3 = service in S3
     added = [("X-Amz-Date", at)]
     if session_token is not None:
-        added.append(("X-Amz-Security-Token", session_token))
-    digest = UNSIGNED_PAYLOAD if unsigned_payload else hashlib.sha256(message.whole_body()).hexdigest()
-    is_s3 = service in S3
+        added.append(("X-Amz-Security-Token", session_token.reveal()))
     if is_s3:
         added.append(("X-Amz-Content-SHA256", digest))
     signed = _signed_headers(message, added, sign_also)
-    request = canonical_request(message, signed, digest, path_as_it_is=is_s3)
-    scope = f"{at[:8]}/{region}/{service}/aws4_request"
-    text = "\n".join((_ALGORITHM, at, scope, hashlib.sha256(request.encode()).hexdigest()))
-    key = b"AWS4" + secret_key.encode()
-    for part in (at[:8], region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
-    names = ";".join(signed)
-    credential = f"{_ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-    return [*added, ("Authorization", credential)]
-
-
-def canonical_request(message: Message, signed: dict[str, str], digest: str, *, path_as_it_is: bool = False) -> str:
-    """The text whose digest is signed. ``signed``: header fields by lower-case name, sorted."""
-    return "\n".join(
+    request = "\n".join(
         (
             message.method,
-            message.path if path_as_it_is else _path(message.path),
-            _query(message.query or ""),
+            message.path if is_s3 else _path(message.path),
+            query,
             *(f"{name}:{value}" for name, value in signed.items()),
             "",
             ";".join(signed),
             digest,
         )
     )
+    scope = f"{at[:8]}/{region}/{service}/aws4_request"
+    text = "\n".join((_ALGORITHM, at, scope, hashlib.sha256(request.encode()).hexdigest()))
+    key = b"AWS4" + secret_key.reveal().encode("utf-8", "surrogatepass")
+    for part in (at[:8], region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    names = ";".join(signed)
+    credential = f"{_ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    return [*added, ("Authorization", credential)]
 
 
 def _signed_headers(message: Message, added: list[tuple[str, str]], also: Collection[str]) -> dict[str, str]:

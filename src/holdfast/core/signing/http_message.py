@@ -15,12 +15,15 @@ from urllib.parse import parse_qsl, quote, unquote
 from holdfast.core.signing.message import Message, Unsignable
 from holdfast.core.value import Value
 
-__all__ = ["DEFAULT_COMPONENTS", "Parameters", "signature_base", "signature_fields"]
+__all__ = ["DEFAULT_COMPONENTS", "Parameters", "check_components", "signature_base", "signature_fields"]
 
 DEFAULT_COMPONENTS: Final = ("@method", "@authority", "@path", "@query")
 """What says which request this is. A body is covered by ``content-digest``, which has to be sent as well (7.2.8)."""
 
 _COMPONENT: Final = re.compile(r'(?P<name>@?[a-z0-9!#$%&\'*+.^_`|~-]+)(?:;name="(?P<parameter>[^"]*)"|(?P<bytes>;bs))?')
+_DERIVED: Final = frozenset(
+    {"@method", "@scheme", "@authority", "@path", "@query", "@query-param", "@request-target", "@target-uri"}
+)
 _LABEL: Final = re.compile(r"[a-z*][a-z0-9_.*-]*")  # a key of RFC 8941 3.1.2
 _FORM_UNESCAPED: Final = "*-._"  # what application/x-www-form-urlencoded leaves as it is, letters and digits apart
 
@@ -53,6 +56,11 @@ class Parameters(Value):
         )
 
 
+def check_components(components: Sequence[str]) -> None:
+    """Raise `Unsignable` for what no request could be signed by: a component that is none, or one that occurs twice."""
+    _parsed(components)
+
+
 def signature_base(message: Message, components: Sequence[str], parameters: Parameters) -> tuple[str, str]:
     """The text to sign (2.5), and its last line's value, which goes into ``Signature-Input``.
 
@@ -60,19 +68,13 @@ def signature_base(message: Message, components: Sequence[str], parameters: Para
     ``@query-param;name="id"``. Raises `Unsignable` for one that the request lacks, that occurs twice, or that is not
     known.
     """
-    identifiers: list[str] = []
+    identifiers = _parsed(components)
     lines: list[str] = []
-    for component in components:
-        match = _COMPONENT.fullmatch(component)
-        if match is None:
-            raise Unsignable(f"{component!r} is no component that can be signed (RFC 9421 2)")
-        identifier = f'"{match["name"]}"{component[match.end("name") :]}'
-        if identifier in identifiers:
-            raise Unsignable(f"{component!r} is covered twice (RFC 9421 2.5)")
-        identifiers.append(identifier)
+    for identifier, match in identifiers.items():
         value = _value(message, match["name"], match["parameter"], as_bytes=match["bytes"] is not None)
         if not value.isascii() or "\n" in value:
-            raise Unsignable(f"the value of {component!r} is not ASCII or has line breaks: cover it as {component};bs")
+            name = match["name"]
+            raise Unsignable(f"the value of {name!r} is not ASCII or has line breaks: cover it as {name};bs")
         lines.append(f"{identifier}: {value}")
     signed = f"({' '.join(identifiers)}){parameters.spelled()}"
     return "\n".join([*lines, f'"@signature-params": {signed}']), signed
@@ -85,14 +87,31 @@ def signature_fields(label: str, signed: str, signature: bytes) -> tuple[tuple[s
     return ("Signature-Input", f"{label}={signed}"), ("Signature", f"{label}=:{b64encode(signature).decode()}:")
 
 
+def _parsed(components: Sequence[str]) -> dict[str, re.Match[str]]:
+    """Components by their identifiers, in order."""
+    parsed: dict[str, re.Match[str]] = {}
+    for component in components:
+        match = _COMPONENT.fullmatch(component)
+        if match is None:
+            raise Unsignable(f"{component!r} is no component that can be signed (RFC 9421 2)")
+        name = match["name"]
+        if name.startswith("@") and name not in _DERIVED:
+            raise Unsignable(f"{name!r} is no component of a request (RFC 9421 2.2)")
+        if name.startswith("@") and match["bytes"] is not None:
+            raise Unsignable(f"{name!r} has no form {name};bs")
+        if (name == "@query-param") is (match["parameter"] is None):
+            raise Unsignable(f"{name!r} takes no name" if match["parameter"] else f'{name!r} needs ;name="..."')
+        identifier = f'"{name}"{component[match.end("name") :]}'
+        if identifier in parsed:
+            raise Unsignable(f"{component!r} is covered twice (RFC 9421 2.5)")
+        parsed[identifier] = match
+    return parsed
+
+
 def _value(message: Message, name: str, parameter: str | None, *, as_bytes: bool) -> str:
-    if name.startswith("@") and as_bytes:
-        raise Unsignable(f"{name!r} has no form {name};bs")
+    if parameter is not None:
+        return _query_parameter(message, parameter)
     match name:
-        case "@query-param" if parameter is not None:
-            return _query_parameter(message, parameter)
-        case _ if parameter is not None:
-            raise Unsignable(f"{name!r} takes no name")
         case "@method":
             return message.method
         case "@scheme":
@@ -107,8 +126,6 @@ def _value(message: Message, name: str, parameter: str | None, *, as_bytes: bool
             return message.target
         case "@target-uri":
             return f"{message.scheme}://{message.authority}{message.target}"
-        case _ if name.startswith("@"):
-            raise Unsignable(f"{name!r} is no component of a request (RFC 9421 2.2)")
         case _:
             return _field(message, name, as_bytes=as_bytes)
 
