@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections import Counter, defaultdict
 from importlib import util
 from pathlib import Path
@@ -149,6 +150,20 @@ def pytest_collection_finish() -> None:
     """Thousands of collected tests are not looked at again by each collection of garbage that one of them needs."""
     gc.collect()
     gc.freeze()
+
+
+_last_file = ""
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """What the tests of another file imported and left is not looked at either."""
+    global _last_file
+    file = nodeid.partition("::")[0]
+    if file != _last_file:
+        _last_file = file
+        with warnings.catch_warnings(action="ignore"):  # of garbage that its own file may leave to the collector
+            gc.collect()
+        gc.freeze()
 
 
 def refuse_to_leave_this_machine(event: str, arguments: tuple[object, ...]) -> None:

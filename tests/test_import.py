@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import util
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -37,7 +37,8 @@ MAY_IMPORT_BESIDES: Final = {
     "testing/faulty/h2.py": frozenset({"h2"}),  # itself imported only by an origin that is to speak HTTP/2
 }
 
-# Prints the top-level modules that importing the named ones adds, and any use of a socket on the way.
+# Prints the modules that importing the named ones adds, any use of a socket on the way, and the dataclasses of ours
+# whose methods that compiles: each takes half a millisecond.
 PROBE: Final = """
 import importlib, json, sys
 reached = []
@@ -48,38 +49,31 @@ sys.addaudithook(watch)
 before = set(sys.modules)
 for name in sys.argv[1:]:
     importlib.import_module(name)
-print(json.dumps({"modules": sorted(set(sys.modules) - before), "reached": reached}))
-"""
-
-# Prints the dataclasses of ours whose methods importing the named modules compiles: each takes half a millisecond.
-DATACLASSES: Final = """
-import importlib, json, sys
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "holdfast"]
+modules = set(sys.modules) - before
+ours = [sys.modules[name] for name in modules if name.partition(".")[0] == "holdfast"]
 named = {value for module in ours for value in vars(module).values() if isinstance(value, type)}
-compiled = [value for value in named if getattr(getattr(value, "__dataclass_params__", None), "init", False)]
-print(json.dumps(sorted(value.__name__ for value in compiled)))
+compiled = [value.__name__ for value in named if getattr(getattr(value, "__dataclass_params__", None), "init", False)]
+print(json.dumps({"modules": sorted(modules), "reached": reached, "compiled": sorted(compiled)}))
 """
 
 FAMILY_OF: Final = {"holdfast.httpx": "httpx", "holdfast.httpx2": "httpx2"}
 
 
-def asked(probe: str, *names: str) -> Any:
-    """What a fresh interpreter prints, read as JSON."""
+@cache
+def told(*names: str) -> dict[str, list[str]]:
+    """What `PROBE` prints in a fresh interpreter."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", probe, *names], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", PROBE, *names], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    answer: dict[str, list[str]] = json.loads(done.stdout)
+    assert answer["reached"] == [], f"importing {names} used the network"
+    return answer
 
 
-@cache
 def imported_by(*names: str) -> frozenset[str]:
     """The modules that a fresh interpreter loads for these."""
-    answer = asked(PROBE, *names)
-    assert answer["reached"] == [], f"importing {names} used the network"
-    return frozenset(answer["modules"])
+    return frozenset(told(*names)["modules"])
 
 
 def all_modules() -> list[str]:
@@ -122,7 +116,7 @@ def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
     added = sorted(imported_by(*below, module) - imported_by(*below))
     assert {name.partition(".")[0] for name in added} == {"holdfast"}
     assert len(added) <= 44, f"import what only some need where they need it: {added}"
-    assert asked(DATACLASSES, module) == [], "a setting is a `core.settings.Settings`, anything else a `Value`"
+    assert told(*below, module)["compiled"] == [], "a setting is a `core.settings.Settings`, anything else a `Value`"
 
 
 @pytest.mark.smoke
@@ -132,7 +126,7 @@ def test_the_resource_layer_imports_little_beside_a_transport(module: str) -> No
     added = sorted(imported_by(module, "holdfast.client.service") - imported_by(module))
     assert {name.partition(".")[0] for name in added} == {"holdfast"}
     assert len(added) <= 25, f"import what only some need where they need it: {added}"
-    assert asked(DATACLASSES, module, "holdfast.client.service") == []
+    assert told(module, "holdfast.client.service")["compiled"] == []
 
 
 @pytest.mark.smoke

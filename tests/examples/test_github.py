@@ -64,15 +64,12 @@ def test_a_second_run_costs_nothing_of_the_quota(tmp_path: Path) -> None:
     with stand_in("examples.github.stand_in", "--quota", 60) as url:
         arguments = ("--url", url, "--answers", tmp_path / "answers.db")
 
-        def left() -> str:
-            return run("examples.github", "quotas", "--url", url, environment=NOBODY).partition(" left")[0]
-
         first = run("examples.github", "repos", "aurora", *arguments, environment=NOBODY)
-        assert left() == "core: 58 of 60"
         again = run("examples.github", "repos", "aurora", *arguments, environment=NOBODY)
         fresh = run("examples.github", "repos", "aurora", "--fresh", *arguments, environment=NOBODY)
         assert first == again == fresh
-        assert left() == "core: 58 of 60"
+        quotas = run("examples.github", "quotas", "--url", url, environment=NOBODY)
+        assert quotas.startswith("core: 58 of 60 left")  # the first needed two
 
 
 def test_a_listing_that_the_quota_ended_goes_on_where_it_was() -> None:

@@ -77,7 +77,7 @@ def test_what_is_written_by_the_rules_is_read(names: list[str]) -> None:
 def test_the_longest_field_that_is_read_is_read_in_no_time(kind: str) -> None:
     value = HOSTILE[kind](8_000)
     # A pattern that goes back over what it has read takes seconds for this.
-    assert min(timeit.repeat(lambda: read_groups(value), number=1, repeat=5)) < 0.02
+    assert min(timeit.repeat(lambda: read_groups(value), number=1, repeat=5)) < 0.5
 
 
 def test_tags_are_shared_and_scoped() -> None:
