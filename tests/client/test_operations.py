@@ -84,6 +84,16 @@ def get(shop: Shop) -> Any:
             post,
             [
                 accepted(Operation_Location="/ops/1"),
+                document({"status": "succeeded", "resourceLocation": "9/result"}),
+                ADA,
+            ],
+            None,
+            ["/ops/1", "/ops/9/result"],
+        ),
+        (
+            post,
+            [
+                accepted(Operation_Location="/ops/1"),
                 document({"status": "succeeded", "result": {"id": 1, "name": "Ada"}}),
             ],
             by_state(result="result"),
@@ -111,6 +121,7 @@ def get(shop: Shop) -> Any:
         "put",
         "monitor and location",
         "resourceLocation",
+        "relative resourceLocation",
         "result in the monitor",
         "words of its own",
         "done at once",
@@ -158,11 +169,27 @@ async def test_the_deadline_is_for_all_of_it(family: FamilyModules) -> None:
         ([accepted()], OperationFailed),
         ([accepted(Location="https://elsewhere.example/jobs/1")], ForeignOrigin),
         ([accepted(Operation_Location="//elsewhere.example/ops/1")], ForeignOrigin),
+        (
+            [
+                accepted(Operation_Location="/ops/1"),
+                document({"status": "Succeeded", "resourceLocation": "https://elsewhere.example/users/9"}),
+            ],
+            ForeignOrigin,
+        ),
         ([accepted(Location="/jobs/1"), Reply(404)], NotFound),
         ([accepted(Location="/jobs/1"), document({"id": "x"})], DecodeError),
         ([Reply(404)], NotFound),
     ],
-    ids=["failed", "no address", "elsewhere", "monitor elsewhere", "lost", "another shape", "never accepted"],
+    ids=[
+        "failed",
+        "no address",
+        "elsewhere",
+        "monitor elsewhere",
+        "result elsewhere",
+        "lost",
+        "another shape",
+        "never accepted",
+    ],
 )
 async def test_what_does_not_end_well_is_raised(
     family: FamilyModules, script: list[Answer], error: type[Exception]

@@ -126,7 +126,7 @@ class _Operation:
             unwrapped = Reading(self._reading.into, said.result)
             return await self._channel.read(response, self._plan, unwrapped)
         told: Any = cast("dict[str, Any]", answer).get("resourceLocation") if isinstance(answer, dict) else None
-        where = told if isinstance(told, str) else self._result_at
+        where = self._reach(told, response) if isinstance(told, str) else self._result_at
         if said.result is None and where is None and self._plan.method in ("PUT", "PATCH"):
             where = self._plan.target(self._channel.address.url)
         if said.result is None and where is not None and monitor is not None:
