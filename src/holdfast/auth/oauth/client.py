@@ -17,7 +17,7 @@ from holdfast._waiting import running_loop
 from holdfast._wire import Inner
 from holdfast.auth.jwt import SigningKey
 from holdfast.auth.oauth.lane import Answer, FamilyName, Lane
-from holdfast.auth.token_source import TokenSource
+from holdfast.auth.token_source import TokenSource, TokenStore
 from holdfast.core.oauth.answers import (
     DeviceCode,
     TokenError,
@@ -227,9 +227,15 @@ class OAuthClient:
         secret = token if isinstance(token, Secret) else token.access_token
         return await self._ask(url, {"token": secret}, read_introspection, again=True)
 
-    def source(self, fetch: Callable[[Token | None], Awaitable[Token]], **settings: Any) -> TokenSource:
+    def source(
+        self,
+        fetch: Callable[[Token | None], Awaitable[Token]],
+        *,
+        store: TokenStore | None = None,
+        name: str = "token",
+    ) -> TokenSource:
         """A `TokenSource` on the lane's clock, which is closed with this client."""
-        source = TokenSource(fetch, clock=self.clock, **settings)
+        source = TokenSource(fetch, store=store, name=name, clock=self.clock)
         self._sources.add(source)
         return source
 

@@ -129,6 +129,7 @@ class RefreshToken:
     """What a person's login left: each refresh brings the next one (RFC 6749 6). Only a login can begin it.
 
     ``token``: the first refresh token, for one that came by another way; once a store has a later one, that counts.
+    Where tokens rotate, give a store: the first refresh spends this one, and the next start would send it again.
     """
 
     def __init__(self, token: str | Secret | None = None) -> None:
