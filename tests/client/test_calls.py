@@ -138,6 +138,28 @@ async def test_using_makes_another_call_and_leaves_the_first(family: FamilyModul
         assert s.last.headers["X-Trace"] == "1"
 
 
+async def test_members_of_a_body_are_changed_as_parameters_are(family: FamilyModules) -> None:
+    async with stage(family) as s:
+        first = s.shop.POST("/a", None, json={"a": {"b": 1, "c": [1]}, "d": 1})
+        await first.using(json={"a": {"b": None, "c": [2], "e": {"f": None}}, "d": None})
+        await s.shop.POST("/a", None).using(json={"a": 1})
+        await first
+        assert [request.content for request in s.requests] == [
+            b'{"a":{"c":[2],"e":{}}}',
+            b'{"a":1}',
+            b'{"a":{"b":1,"c":[1]},"d":1}',
+        ]
+        assert [request.headers["content-type"] for request in s.requests] == ["application/json"] * 3
+        for other in (
+            s.shop.GET("/a", None),
+            s.shop.POST("/a", None, json=[1]),
+            s.shop.POST("/a", None, form={"a": 1}),
+            s.shop.POST("/a", None, content=b"{}"),
+        ):
+            with pytest.raises(InvalidInput, match="json="):
+                _ = other.using(json={"a": 1})
+
+
 @pytest.mark.parametrize(
     "change", [{"deadline": -1}, {"cache": "never"}, {"attempts": 0}, {"options": {"x": 1}}], ids=spelled
 )

@@ -57,6 +57,15 @@ def with_offset(number: int, request: Any) -> Reply:
     return document({"items": [1, 2, 3, 4, 5][offset : offset + 2], "total": 5})
 
 
+def with_search(number: int, request: Any) -> Reply:
+    """By POST, with a cursor of several parts in the body."""
+    asked = json.loads(request.content)
+    assert asked["filter"] == {"role": "admin", "a": 1}
+    page = asked["page"].get("after", [1])[0]
+    following = [page + 1, "x"] if page < len(PAGES) else None
+    return document({"items": PAGES[page - 1], "next": following})
+
+
 def with_number(number: int, request: Any) -> Reply:
     return document({"items": PAGES[number_of(request) - 1], "pages": len(PAGES)})
 
@@ -130,6 +139,35 @@ async def test_a_limit_is_of_items_and_its_token_is_behind_the_last(family: Fami
         sent = len(s.urls)
         await pages.limit(limit).using(prefetch=1)
         assert len(s.urls) - sent == [0, 1, 1, 3, 4, 4, 4][limit]
+
+
+async def test_a_cursor_goes_into_the_body_of_a_search(family: FamilyModules) -> None:
+    def bodies() -> list[Any]:
+        return [json.loads(request.content) for request in s.requests]
+
+    async with stage(family, with_search) as s:
+        body = {"filter": {"role": "admin"}, "page": {"size": 2}}
+        call = s.shop.POST("/things", list[int], json=body, unwrap="items", idempotent=True)
+        pages = call.pages(by_cursor("next", parameter="page.after", sent_in="body")).using(json={"filter": {"a": 1}})
+        read = [page async for page in pages.pages()]
+        assert [item for page in read for item in page.items] == [1, 2, 3, 4, 5]
+        assert [each["page"] for each in bodies()] == [
+            {"size": 2},
+            *({"size": 2, "after": [number, "x"]} for number in (2, 3, 4)),
+        ]
+        assert [page.next for page in read] == [f"{BASE}/things"] * 3 + [None]
+        assert [item async for item in pages.resume(read[1].token)] == [3, 4, 5]
+        assert await pages.using(prefetch=1).collect(limit=4) == [1, 2, 3, 4]
+        with pytest.raises(InvalidInput):  # another search
+            _ = pages.using(json={"filter": {"role": "user"}}).resume(read[1].token)
+
+
+async def test_a_search_that_gives_its_cursor_again_is_a_loop(family: FamilyModules) -> None:
+    async with stage(family, [document({"items": [1], "next": {"id": 1}})]) as s:
+        call = s.shop.POST("/things", list[int], json={}, unwrap="items")
+        with pytest.raises(PageLoop) as loop:
+            await call.pages(by_cursor("next", sent_in="body")).collect(limit=100)
+        assert (loop.value.pages, len(s.urls)) == (2, 2)
 
 
 async def test_a_listing_without_a_limit_is_no_list(family: FamilyModules) -> None:
@@ -393,12 +431,19 @@ async def test_a_reader_is_for_one_task(family: FamilyModules, prefetch: int) ->
     async with stage(family, slow) as s:
         items = aiter(listing(s, by_link(), prefetch=prefetch))
         found: list[int] = []
+        refused: list[str] = []
+
+        async def read() -> None:
+            try:
+                await read_into(found, items)
+            except RuntimeError as error:
+                refused.append(str(error))
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read_into, found, items)
-            await anyio.lowlevel.checkpoint()
-            with pytest.raises(RuntimeError, match="two tasks"):
-                await anext(items)
+            tasks.start_soon(read)
+            tasks.start_soon(read)
         assert found == [1, 2, 3, 4, 5]
+        assert refused == ["two tasks read one listing at once; each needs an iterator of its own"]
 
 
 async def test_a_token_fits_its_own_listing_alone(family: FamilyModules) -> None:

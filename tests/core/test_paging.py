@@ -7,21 +7,10 @@ from typing import Any
 
 import pytest
 
-from holdfast.core.paging import (
-    Header,
-    PagingRule,
-    Place,
-    Told,
-    Unreadable,
-    by_cursor,
-    by_link,
-    by_offset,
-    by_page,
-    by_url,
-    links_of,
-    place_in,
-    token_of,
-)
+from holdfast.core.links import links_of
+from holdfast.core.page_token import place_in, token_of
+from holdfast.core.paging import PagingRule, Place, by_cursor, by_link, by_offset, by_page, by_url
+from holdfast.core.told import Header, Told, Unreadable
 from holdfast.errors import InvalidInput
 
 HERE = "https://api.test/v1/users?page=1"
@@ -72,6 +61,9 @@ def page(number: int, **sizes: int) -> Place:
     return Place({"page": number, **sizes})
 
 
+AFTER = by_cursor("hits.-1.sort", parameter="search_after", sent_in="body")
+INNER = by_cursor("meta.after", parameter="page.cursor", sent_in="body")
+IN_BODY = by_offset(2, total="n", parameter="from", size_parameter="page.size", sent_in="body")
 NEXT = {"link": "<?page=2>; rel=next"}
 SECOND = Place(url="https://api.test/v1/users?page=2")
 LAST_ID = by_cursor("data.-1.id", parameter="after", more="has_more")
@@ -115,6 +107,11 @@ COUNT, TWO = Header("X-WP-TotalPages"), {"X-WP-TotalPages": "2"}
         (by_page(more="more", size=5), page(1, per_page=5), told({"more": True}), page(2, per_page=5)),
         (by_page(until_empty=True), page(1), told(count=1), page(2)),
         (by_page(until_empty=True), page(2), told(count=0), None),
+        (AFTER, Place(), told({"hits": [{"sort": [7, "a"]}]}), Place(body={"search_after": [7, "a"]})),
+        (AFTER, Place(), told({"hits": []}, count=0), None),
+        (INNER, Place(), told({"meta": {"after": {"id": 7}}}), Place(body={"page": {"cursor": {"id": 7}}})),
+        (IN_BODY, IN_BODY.first(), told({"n": 3}), Place(body={"from": 2, "page": {"size": 2}})),
+        (IN_BODY, Place(body={"from": 2, "page": {"size": 2}}), told({"n": 3}), None),
     ],
 )  # fmt: skip
 def test_a_rule_says_what_is_next(rule: PagingRule, place: Place, answer: Told, after: Place | None) -> None:
@@ -130,6 +127,7 @@ def test_a_rule_says_what_is_next(rule: PagingRule, place: Place, answer: Told, 
         (by_cursor("a.b"), told({"a": "text"}), "$.a"),
         (by_cursor("next"), told({"next": {"a": 1}}), "$.next"),
         (by_cursor("next"), told({"next": True}), "$.next"),
+        (by_cursor("next", sent_in="body"), told({"next": True}), "$.next"),
         (by_cursor("data.-1.id", more="more"), told({"data": [], "more": True}), "$.data.-1.id"),
         (by_cursor("id", more="more"), told({"id": 1, "more": "yes"}), "$.more"),
         (by_page(pages="pages"), told({"pages": -1}), "$.pages"),
@@ -170,7 +168,15 @@ def test_pages_are_known_ahead_where_a_server_tells(rule: PagingRule, answer: To
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"more": "m", "until_empty": True}, {"more": ""}, {"more": "a..b"}, {"more": []}, {"more": "m", "size": 0}],
+    [
+        {},
+        {"more": "m", "until_empty": True},
+        {"more": ""},
+        {"more": "a..b"},
+        {"more": []},
+        {"more": "m", "size": 0},
+        {"more": "m", "sent_in": "path"},
+    ],
     ids=str,
 )
 def test_a_listing_by_numbers_ends_by_one_sign(settings: dict[str, Any]) -> None:
@@ -185,6 +191,9 @@ def test_a_listing_by_numbers_ends_by_one_sign(settings: dict[str, Any]) -> None
         (by_link(), Place()),
         (by_cursor("next"), Place({"cursor": "a"})),
         (by_offset(5, more="m"), Place({"offset": 5, "limit": 5})),
+        (AFTER, Place(body={"search_after": [7, "a"]})),
+        (INNER, Place()),
+        (IN_BODY, Place(body={"from": 2, "page": {"size": 2}})),
     ],
 )
 def test_a_token_comes_back_as_it_was(rule: PagingRule, place: Place) -> None:
@@ -208,6 +217,12 @@ def test_a_token_comes_back_as_it_was(rule: PagingRule, place: Place) -> None:
         (token_of("users", Place({"offset": 5, "limit": 500})), by_offset(5, more="m")),
         (token_of("users", Place({"offset": 5})), by_offset(5, more="m")),
         (token_of("users", Place({"cursor": [1]})), by_cursor("next")),  # type: ignore[dict-item]
+        (token_of("users", Place(body={"cursor": "a"})), by_link()),
+        (token_of("users", Place(body={"cursor": "a"})), by_cursor("next")),
+        (token_of("users", Place({"search_after": 1})), AFTER),
+        (token_of("users", Place(body={"search_after": 1, "admin": True})), AFTER),
+        (token_of("users", Place(body={"page": "a"})), INNER),
+        (token_of("users", Place(body={"from": 2, "page": {"size": 500}})), IN_BODY),
         (token_of("users", Place(url=7)), by_link()),  # type: ignore[arg-type]
     ],
 )

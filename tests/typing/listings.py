@@ -47,6 +47,10 @@ class Teams(Resource, path="/teams"):
     def wrapped(self) -> Pages[User]:
         return self.GET("", Envelope).map(lambda page: page.items).pages(by_cursor("next"), max_pages=100, prefetch=1)
 
+    def search(self, name: str) -> Pages[User]:
+        call = self.POST("/search", list[User], json={"name": name}).using(json={"size": 5})
+        return call.pages(by_cursor("after", parameter="page.after", sent_in="body"))
+
     def add(self, names: Sequence[str]) -> Call[list[Outcome[User]]]:
         call = self.POST("/batch", list[dict[str, Any]], json=[*names])
         return call.map(lambda lines: [outcome_of(line["status"], User(**line["user"])) for line in lines])
@@ -118,4 +122,5 @@ async def mistakes_are_seen(shop: Shop) -> None:
     await shop.batch([1], shop.teams.add)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await shop.gather([shop.users.get(1)], on_error="ignore")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     shop.teams.members().using(dead_line=2)  # type: ignore[call-arg, unused-awaitable]  # pyright: ignore[reportCallIssue]
+    by_cursor("after", sent_in="path")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     shop.teams.members()  # type: ignore[unused-awaitable]

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from holdfast.client.checks import health_check as health_check
     from holdfast.client.crud import Crud as Crud
     from holdfast.client.download import Download as Download
+    from holdfast.client.listing import Progress as Progress
     from holdfast.client.operations import Poll as Poll
-    from holdfast.client.pages import Page as Page
+    from holdfast.client.page_reader import Page as Page
+    from holdfast.client.page_reader import resume_token as resume_token
     from holdfast.client.pages import Pages as Pages
-    from holdfast.client.pages import Progress as Progress
-    from holdfast.client.pages import resume_token as resume_token
     from holdfast.client.payload import UNSET as UNSET
     from holdfast.client.reply import Failed as Failed
     from holdfast.client.reply import Ok as Ok
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from holdfast.client.server_events import ServerEvents as ServerEvents
     from holdfast.client.service import Service as Service
     from holdfast.client.upload import Upload as Upload
-    from holdfast.core.paging import Header as Header
     from holdfast.core.paging import PagingRule as PagingRule
     from holdfast.core.paging import Place as Place
-    from holdfast.core.paging import Told as Told
     from holdfast.core.paging import by_cursor as by_cursor
     from holdfast.core.paging import by_link as by_link
     from holdfast.core.paging import by_offset as by_offset
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
     from holdfast.core.polling import Progressing as Progressing
     from holdfast.core.polling import by_state as by_state
     from holdfast.core.query import Query as Query
+    from holdfast.core.told import Header as Header
+    from holdfast.core.told import Told as Told
 
 _HOME = {
     "Call": "client.call",
@@ -55,15 +55,15 @@ _HOME = {
     "Download": "client.download",
     "Ended": "core.polling",
     "Failed": "client.reply",
-    "Header": "core.paging",
+    "Header": "core.told",
     "Ok": "client.reply",
     "Outcome": "client.reply",
-    "Page": "client.pages",
+    "Page": "client.page_reader",
     "Pages": "client.pages",
     "PagingRule": "core.paging",
     "Place": "core.paging",
     "Poll": "client.operations",
-    "Progress": "client.pages",
+    "Progress": "client.listing",
     "Progressing": "core.polling",
     "Query": "core.query",
     "Reply": "client.reply",
@@ -72,7 +72,7 @@ _HOME = {
     "ServerEvent": "client.server_events",
     "ServerEvents": "client.server_events",
     "Service": "client.service",
-    "Told": "core.paging",
+    "Told": "core.told",
     "UNSET": "client.payload",
     "Upload": "client.upload",
     "accessor": "client.resource",
@@ -84,7 +84,7 @@ _HOME = {
     "by_url": "core.paging",
     "outcome_of": "client.batches",
     "health_check": "client.checks",
-    "resume_token": "client.pages",
+    "resume_token": "client.page_reader",
 }
 
 __all__ = [*_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # PEP 562

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from holdfast.client.call import Call
 from holdfast.client.gather import gathered
-from holdfast.client.pages import Progress
+from holdfast.client.listing import Progress
 from holdfast.client.reply import Failed, Ok, Outcome
 from holdfast.core.failure import kind_of, phrase_of
 from holdfast.core.jitter import FullJitter

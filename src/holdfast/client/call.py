@@ -12,7 +12,7 @@ import anyio
 
 from holdfast.call import OPTIONS, read_options
 from holdfast.client.channel import Auth, Channel, Reading, checked_compress, headers_of, said_to_anyone
-from holdfast.client.payload import UNSET, Unset
+from holdfast.client.payload import UNSET, Unset, with_members
 from holdfast.client.plan import NOTHING, Plan, changed
 from holdfast.client.reply import Failed, Ok, Outcome, Reply
 from holdfast.core.query import Query, encode_query
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from holdfast._wire import ReceivedLike, RequestLike
     from holdfast.client.download import Download
     from holdfast.client.interceptors import Interceptor
+    from holdfast.client.listing import Progress
     from holdfast.client.operations import OnPoll
-    from holdfast.client.pages import Pages, Progress
+    from holdfast.client.pages import Pages
     from holdfast.client.rows import Rows
     from holdfast.client.server_events import ServerEvents
     from holdfast.client.upload import OnProgress
@@ -108,6 +109,12 @@ class Call(Generic[T_co]):
         """The whole URL, as it will be sent; secrets in its query are not masked."""
         self._use()
         return self._plan.target(self._channel.address.url)
+
+    @property
+    def _content(self) -> bytes:
+        """Its body, as far as that is in memory."""
+        content = None if self._plan.payload is None else self._plan.payload.content
+        return content if isinstance(content, bytes) else b""
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self.value().__await__()
@@ -225,6 +232,7 @@ class Call(Generic[T_co]):
         *,
         headers: Mapping[str, str] | None = None,
         query: Query | None = None,
+        json: Mapping[str, Any] | None = None,
         auth: Auth | Unset | None = UNSET,
         deadline: float | None = None,
         attempt_timeout: float | None = None,
@@ -243,7 +251,8 @@ class Call(Generic[T_co]):
     ) -> Call[T_co]:
         """The same call with some of it changed; what is not given stays.
 
-        ``headers`` and ``query`` go over those of the same name (None takes a parameter away). ``auth=None``: none.
+        ``headers`` and ``query`` go over those of the same name (None takes a parameter away), and ``json``
+        over members of the JSON body (RFC 7396: None takes one away, objects are merged). ``auth=None``: none.
         ``deadline`` and ``attempt_timeout`` are in seconds. ``retry=None`` is one attempt. ``cache``: "refresh",
         "bypass", "only" or ``{"ttl": seconds}``. The rest are the options of ``extensions["holdfast"]``, and
         ``options`` has those without an argument of their own. ``around_call`` and ``around_attempt`` go inside the
@@ -268,9 +277,11 @@ class Call(Generic[T_co]):
         read_options({OPTIONS: set_now})  # raises here, and not when it is sent
         if query is not None and plan.url is not None:
             raise InvalidInput("a link is followed as it is; it takes no query=", argument="query")
+        payload = plan.payload if json is None else with_members(plan.payload, json, plan.method)
         return self._derived(
             changed(
                 plan,
+                payload=payload,
                 headers={**plan.headers, **fields},
                 query={**plan.query, **encode_query(query, self._channel.list_style)} if query else plan.query,
                 auth=plan.auth if isinstance(auth, Unset) else self._channel.bound(auth),

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import anyio
 
 from holdfast.client.call import Call
-from holdfast.client.pages import Progress
+from holdfast.client.listing import Progress
 from holdfast.client.reply import Failed, Outcome
 from holdfast.errors import InvalidInput
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from holdfast.client.multipart import Form
     from holdfast.client.upload import Upload
 
-__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of"]
+__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of", "with_members"]
 
 Content: TypeAlias = (
     "bytes | str | AsyncIterable[bytes] | Iterable[bytes] | Callable[[], AsyncIterable[bytes]] | Upload"
@@ -97,6 +97,28 @@ def json_bytes(value: Any) -> bytes:
         return text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"this value is no JSON: {type(error).__name__}", argument="json") from error
+
+
+def with_members(payload: Payload | None, members: Mapping[str, Any], method: str) -> Payload:
+    """The JSON object of a body, with these members merged into it (RFC 7396). Raises `InvalidInput` for another."""
+    text = b"{}" if payload is None else payload.content if payload.type == "application/json" else None
+    before = standard_json.loads(text) if isinstance(text, bytes) and method not in ("GET", "HEAD") else None
+    if not isinstance(before, dict):
+        raise InvalidInput("json= changes members of a JSON object, and this call's body is none", argument="json")
+    after = _merged(before, standard_json.loads(json_bytes(members)))
+    return Payload(json_bytes(after), "application/json")
+
+
+def _merged(value: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged: dict[str, Any] = {**value} if isinstance(value, dict) else {}
+    for name, each in cast("dict[str, Any]", patch).items():
+        if each is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), each)
+    return merged
 
 
 def _plain(value: Any) -> Any:

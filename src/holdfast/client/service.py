@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from holdfast.client.gather import OnError
     from holdfast.client.inputs import Validate
     from holdfast.client.interceptors import Interceptors
-    from holdfast.client.pages import Pages, Progress
+    from holdfast.client.listing import Progress
+    from holdfast.client.pages import Pages
     from holdfast.client.profiles import AuthKind
     from holdfast.client.reply import Outcome
     from holdfast.core.paging import PagingRule

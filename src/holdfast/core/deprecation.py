@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from holdfast.core.caching.dates import parse_date
-from holdfast.core.paging import links_of
+from holdfast.core.links import links_of
 from holdfast.core.value import Value
 
 __all__ = ["Notice", "notice_of"]

@@ -6,78 +6,36 @@ where a server gives no sign at all may an empty page end a listing, and then it
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias
 
 from holdfast.core.address import absolute
+from holdfast.core.links import counted, links_of
+from holdfast.core.told import Told, Unreadable, Where, checked, flag_at, number_at, said_at, shown
 from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
-__all__ = [
-    "Header",
-    "PagingRule",
-    "Place",
-    "Told",
-    "Unreadable",
-    "Where",
-    "by_cursor",
-    "by_link",
-    "by_offset",
-    "by_page",
-    "by_url",
-    "links_of",
-    "place_in",
-    "token_of",
-]
+__all__ = ["PagingRule", "Place", "SentIn", "by_cursor", "by_link", "by_offset", "by_page", "by_url"]
 
-
-class Header(Value):
-    """A place in the header of an answer: ``by_page(pages=Header("X-WP-TotalPages"))``."""
-
-    def __init__(self, name: str) -> None:
-        self.name: Final = name
-
-
-Where: TypeAlias = str | Sequence[str] | Header
-"""Where an answer says something: names in its JSON with dots between (``"meta.next"``, ``"data.-1.id"`` in the last of
-an array), the same as a sequence (``["@odata.nextLink"]``), or a `Header`."""
+SentIn: TypeAlias = Literal["query", "body"]
+"""Where a parameter is sent: in the URL's query, or as a member of the request's JSON, dots leading into it."""
 
 
 class Place(Value):
-    """Where a page is: at a URL of its own, or behind parameters over those of the listing. Neither is the first."""
-
-    def __init__(self, query: Mapping[str, str | int] | None = None, url: str | None = None) -> None:
-        self.query: Final = query or {}
-        self.url: Final = url
-
-
-class Told(Value):
-    """What is known of a page that was read: its ``url``, how many items came, and what the answer says.
-
-    ``header`` gives the value of a field, None if there is none. ``document`` reads the body as JSON.
+    """Where a page is: at a URL of its own, behind parameters over those of the listing, or behind members over those
+    of its JSON body (merged as RFC 7396 says). None of them is the first page.
     """
 
     def __init__(
-        self, url: str, count: int, header: Callable[[str], str | None], document: Callable[[], Any] = dict
+        self,
+        query: Mapping[str, str | int] | None = None,
+        url: str | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> None:
+        self.query: Final = query or {}
         self.url: Final = url
-        self.count: Final = count
-        self.header: Final = header
-        self.document: Final = document
-
-
-class Unreadable(Exception):
-    """An answer does not say what its rule needs: ``value`` is at ``path``, where ``expected`` should be."""
-
-    def __init__(self, path: str, expected: str, value: Any) -> None:
-        super().__init__(f"{path}: expected {expected}")
-        self.path: Final = path
-        self.expected: Final = expected
-        self.value: Final = value
+        self.body: Final = body or {}
 
 
 class PagingRule(Value, ABC):
@@ -111,52 +69,88 @@ class _ByLink(PagingRule):
 
     def ahead(self, place: Place, told: Told) -> Iterator[Place] | None:
         links = links_of(told.header("link") or "", told.url)
-        urls = _counted(links["next"], links["last"]) if {"next", "last"} <= links.keys() else None
+        urls = counted(links["next"], links["last"]) if {"next", "last"} <= links.keys() else None
         return None if urls is None else (Place(url=url) for url in urls)
 
     def fits(self, place: Place) -> bool:
-        return not place.query
+        return not place.query and not place.body
 
 
 class _ByUrl(PagingRule):
     def __init__(self, at: Where) -> None:
-        self.at: Final = _checked(at)
+        self.at: Final = checked(at)
 
     def after(self, place: Place, told: Told) -> Place | None:
-        target = _read(self.at, told)
+        target = said_at(self.at, told)
         if target in (None, "", False):
             return None
         if not isinstance(target, str):
-            raise Unreadable(_shown(self.at), "a URL", target)
+            raise Unreadable(shown(self.at), "a URL", target)
         return Place(url=absolute(target, told.url))
 
     def fits(self, place: Place) -> bool:
-        return not place.query
+        return not place.query and not place.body
 
 
-class _ByCursor(PagingRule):
-    def __init__(self, at: Where, parameter: str, more: Where | None) -> None:
-        self.at: Final = _checked(at)
+class _Sending(PagingRule):
+    """Pages behind a parameter."""
+
+    def __init__(self, parameter: str, sent_in: SentIn) -> None:
+        if sent_in not in ("query", "body"):
+            raise InvalidInput(f'sent_in is "query" or "body", got {sent_in!r}', argument="sent_in")
         self.parameter: Final = parameter
-        self.more: Final = None if more is None else _checked(more)
+        self.sent_in: Final = sent_in
+
+    def _behind(self, values: Mapping[str, Any]) -> Place:
+        if self.sent_in == "query":
+            return Place(values)
+        body: dict[str, Any] = {}
+        for name, value in values.items():
+            *outer, last = name.split(".")
+            inner = body
+            for each in outer:
+                inner = inner.setdefault(each, {})
+            inner[last] = value
+        return Place(body=body)
+
+    def _value(self, place: Place) -> Any:
+        """What that parameter is there; None if it is not."""
+        if self.sent_in == "query":
+            return place.query.get(self.parameter)
+        value: Any = place.body
+        for name in self.parameter.split("."):
+            value = value.get(name) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+
+class _ByCursor(_Sending):
+    def __init__(self, at: Where, parameter: str, more: Where | None, sent_in: SentIn) -> None:
+        super().__init__(parameter, sent_in)
+        self.at: Final = checked(at)
+        self.more: Final = None if more is None else checked(more)
 
     def after(self, place: Place, told: Told) -> Place | None:
-        if self.more is not None and not _flag(self.more, told):
+        if self.more is not None and not flag_at(self.more, told):
             return None
-        cursor = _read(self.at, told)
+        cursor = said_at(self.at, told)
         ends = cursor is None or cursor == "" or cursor is False
         if ends and self.more is None:
             return None
         # More is there, and no way to it: to end here would be to lose it without a word.
-        if ends or isinstance(cursor, bool) or not isinstance(cursor, (str, int)):
-            raise Unreadable(_shown(self.at), "a cursor", cursor)
-        return Place({self.parameter: cursor})
+        if ends or not self._takes(cursor):
+            raise Unreadable(shown(self.at), "a cursor", cursor)
+        return self._behind({self.parameter: cursor})
 
     def fits(self, place: Place) -> bool:
-        return place.url is None and place.query.keys() <= {self.parameter}
+        cursor = self._value(place)
+        return place == Place() or (self._takes(cursor) and place == self._behind({self.parameter: cursor}))
+
+    def _takes(self, cursor: Any) -> bool:
+        # In JSON some are a key of several parts: an array, or an object.
+        return type(cursor) in ((str, int) if self.sent_in == "query" else (str, int, list, dict))
 
 
-class _Counting(PagingRule):
+class _Counting(_Sending):
     """Pages under numbers that grow."""
 
     def __init__(
@@ -168,43 +162,37 @@ class _Counting(PagingRule):
         more: Where | None,
         count: Where | None,
         until_empty: bool,
+        sent_in: SentIn,
     ) -> None:
+        super().__init__(parameter, sent_in)
         if [more is not None, count is not None, until_empty].count(True) != 1:
             raise InvalidInput("a listing by numbers ends by one of more=, a count of all, and until_empty=True")
         if size is not None and size < 1:
             raise InvalidInput(f"size must be at least 1, got {size}", argument="size")
-        self.parameter: Final = parameter
         self.begin: Final = first
         self.size_parameter: Final = size_parameter
         self.size: Final = size
-        self.more: Final = None if more is None else _checked(more)
-        self.count: Final = None if count is None else _checked(count)
+        self.more: Final = None if more is None else checked(more)
+        self.count: Final = None if count is None else checked(count)
         self.until_empty: Final = until_empty
 
     def first(self) -> Place:
         return self._at(self.begin)
 
     def fits(self, place: Place) -> bool:
-        return (
-            place.url is None
-            and all(
-                type(value) is int and (name == self.parameter or value == self.size)
-                for name, value in place.query.items()
-            )
-            and place.query.keys() == self.first().query.keys()
-        )
+        number = self._value(place)
+        return type(number) is int and place == self._at(number)
 
     def _at(self, number: int) -> Place:
-        sized: dict[str, str | int] = {} if self.size is None else {self.size_parameter: self.size}
-        return Place({self.parameter: number, **sized})
+        return self._behind({self.parameter: number, **({} if self.size is None else {self.size_parameter: self.size})})
 
     def _number(self, place: Place) -> int:
-        return int(place.query[self.parameter])
+        return int(self._value(place))
 
     def _goes_on(self, told: Told, numbers_left: Callable[[int], bool]) -> bool:
         if self.count is not None:
-            return numbers_left(_number_at(self.count, told))
-        return _flag(self.more, told) if self.more is not None else told.count > 0
+            return numbers_left(number_at(self.count, told))
+        return flag_at(self.more, told) if self.more is not None else told.count > 0
 
 
 class _ByPage(_Counting):
@@ -216,7 +204,7 @@ class _ByPage(_Counting):
     def ahead(self, place: Place, told: Told) -> Iterator[Place] | None:
         if self.count is None:
             return None
-        return map(self._at, range(self._number(place) + 1, self.begin + _number_at(self.count, told)))
+        return map(self._at, range(self._number(place) + 1, self.begin + number_at(self.count, told)))
 
 
 class _ByOffset(_Counting):
@@ -230,10 +218,11 @@ class _ByOffset(_Counting):
         count: Where | None,
         until_empty: bool,
         step: Literal["items", "size"],
+        sent_in: SentIn,
     ) -> None:
         if step not in ("items", "size"):
             raise InvalidInput(f'step is "items" or "size", got {step!r}', argument="step")
-        super().__init__(parameter, first, size_parameter, size, more, count, until_empty)
+        super().__init__(parameter, first, size_parameter, size, more, count, until_empty, sent_in)
         self.step: Final = step
 
     def after(self, place: Place, told: Told) -> Place | None:
@@ -245,11 +234,11 @@ class _ByOffset(_Counting):
     def ahead(self, place: Place, told: Told) -> Iterator[Place] | None:
         if self.count is None or (self.step == "items" and told.count != self._page_size):
             return None  # a server that cuts pages shorter than asked: the next offset is known one by one
-        end = self.begin + _number_at(self.count, told)
+        end = self.begin + number_at(self.count, told)
         return map(self._at, range(self._number(place) + self._page_size, end, self._page_size))
 
     def total(self, told: Told) -> int | None:
-        return None if self.count is None else _number_at(self.count, told)
+        return None if self.count is None else number_at(self.count, told)
 
     @property
     def _page_size(self) -> int:
@@ -267,13 +256,17 @@ def by_url(at: Where) -> PagingRule:
     return _ByUrl(at)
 
 
-def by_cursor(at: Where, *, parameter: str = "cursor", more: Where | None = None) -> PagingRule:
+def by_cursor(
+    at: Where, *, parameter: str = "cursor", more: Where | None = None, sent_in: SentIn = "query"
+) -> PagingRule:
     """The next page is behind the cursor that is there, sent back as ``parameter``.
+
+    ``sent_in="body"``: in the JSON of a search by POST, where it may be an array or an object, too.
 
     A page where nothing, null, "" or false is, is the last. With ``more``, the last is the one whose flag there is not
     true, and a page without a cursor that says there is more is an error.
     """
-    return _ByCursor(at, parameter, more)
+    return _ByCursor(at, parameter, more, sent_in)
 
 
 def by_offset(
@@ -286,14 +279,16 @@ def by_offset(
     size_parameter: str = "limit",
     first: int = 0,
     step: Literal["items", "size"] = "items",
+    sent_in: SentIn = "query",
 ) -> PagingRule:
     """``offset=0&limit=9``, ``offset=9&limit=9``, ... up to the ``total`` that is there, or while there is ``more``.
 
     ``until_empty`` is for servers that tell neither: an empty page is the last then. ``step="items"`` goes on by as
     many items as came, which is right for a server that cuts pages shorter than asked; ``step="size"`` by as many as
-    were asked for, for one that filters what it has cut. Raises `InvalidInput` if there is not one sign of the end.
+    were asked for, for one that filters what it has cut. ``sent_in`` as with `by_cursor`. Raises `InvalidInput` if
+    there is not one sign of the end.
     """
-    return _ByOffset(parameter, first, size_parameter, size, more, total, until_empty, step)
+    return _ByOffset(parameter, first, size_parameter, size, more, total, until_empty, step, sent_in)
 
 
 def by_page(
@@ -305,138 +300,11 @@ def by_page(
     parameter: str = "page",
     size_parameter: str = "per_page",
     first: int = 1,
+    sent_in: SentIn = "query",
 ) -> PagingRule:
     """``page=1``, ``page=2``, ... up to the number of ``pages`` that is there, or while there is ``more``.
 
     ``until_empty`` is for servers that tell neither: an empty page is the last then. ``size`` is sent along, where it
-    is given. Raises `InvalidInput` if there is not one sign of the end.
+    is given; ``sent_in`` as with `by_cursor`. Raises `InvalidInput` if there is not one sign of the end.
     """
-    return _ByPage(parameter, first, size_parameter, size, more, pages, until_empty)
-
-
-def links_of(field: str, here: str) -> dict[str, str]:
-    """Where each relation of a ``Link`` field leads, by its name in lower case: the first of each, absolute.
-
-    >>> links_of('<?page=2>; rel="next last"', "https://api.test/users")
-    {'next': 'https://api.test/users?page=2', 'last': 'https://api.test/users?page=2'}
-    """
-    found: dict[str, str] = {}
-    place = 0
-    while (start := field.find("<", place)) >= 0 and (end := field.find(">", start)) >= 0:
-        place, given = end + 1, dict[str, str]()
-        while parameter := re.compile(_PARAMETER).match(field, place):
-            place = parameter.end()
-            if parameter[1] is not None:
-                value = parameter[3] or "" if parameter[2] is None else re.sub(r"\\(.)", r"\1", parameter[2])
-                given.setdefault(parameter[1].lower(), value)  # RFC 8288 3.3: the first rel counts
-        # RFC 8288 3.2: with another anchor it is a link of another resource.
-        if "anchor" not in given or absolute(given["anchor"], here) == here:
-            for relation in given.get("rel", "").lower().split():
-                found.setdefault(relation, absolute(field[start + 1 : end].strip(), here))
-    return found
-
-
-def token_of(listing: str, place: Place, skip: int = 0) -> str:
-    """Where to go on, as JSON: at this place of this listing, behind so many items."""
-    where = {"query": {**place.query}} if place.url is None else {"url": place.url}
-    return json.dumps({"v": 1, "of": _fingerprint(listing), **where, "skip": skip}, separators=(",", ":"))
-
-
-def place_in(token: str, listing: str, rule: PagingRule) -> tuple[Place, int]:
-    """What `token_of` wrote. Raises `InvalidInput` for what is no token, or one of another listing."""
-    try:
-        read: dict[str, Any] = json.loads(token)
-        known, skip = (read["v"], read["of"]) == (1, _fingerprint(listing)), read["skip"]
-        place = Place(read.get("query"), read.get("url"))
-        sound = type(skip) is int and skip >= 0 and _is_place(place) and rule.fits(place)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InvalidInput("this is no token of a page", argument="token") from None
-    if not (known and sound):
-        raise InvalidInput("this token is one of another listing", argument="token")
-    return place, skip
-
-
-# One parameter of a link; no two parts of it can take the same character, so no header field makes it slow.
-_PARAMETER: Final = r'[ \t]*;[ \t]*(?:([^\s=;,<>"]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"?|([^\s;,"]+)?))?)?'
-
-
-def _is_place(place: Place) -> bool:
-    if place.url is not None:
-        return isinstance(cast("object", place.url), str) and not place.query
-    query = cast("object", place.query)
-    return isinstance(query, dict) and all(
-        type(each) in (str, int) for each in cast("dict[str, object]", query).values()
-    )
-
-
-def _fingerprint(listing: str) -> str:
-    return hashlib.blake2b(listing.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _counted(first: str, last: str) -> Iterator[str] | None:
-    """The URLs from one to the other, where one number in their queries is all that differs."""
-    base, _, query = first.partition("?")
-    pairs, others = query.split("&"), last.partition("?")[2].split("&")
-    differing = [place for place, (one, other) in enumerate(zip(pairs, others, strict=False)) if one != other]
-    if base != last.partition("?")[0] or len(pairs) != len(others) or len(differing) > 1:
-        return None
-    if not differing:
-        return iter([first])
-    place = differing[0]
-    (name, _, begin), (other, _, end) = pairs[place].partition("="), others[place].partition("=")
-    if name != other or not re.fullmatch("[0-9]{1,9} [0-9]{1,9}", f"{begin} {end}") or int(begin) > int(end):
-        return None
-    return (
-        f"{base}?{'&'.join([*pairs[:place], f'{name}={number}', *pairs[place + 1 :]])}"
-        for number in range(int(begin), int(end) + 1)
-    )
-
-
-def _checked(where: Where) -> Header | tuple[str, ...]:
-    if isinstance(where, Header):
-        return where
-    path = tuple(where.split(".")) if isinstance(where, str) else tuple(where)
-    if not path or not all(path):
-        raise InvalidInput(f"a place in an answer is names with dots between, got {where!r}")
-    return path
-
-
-def _read(where: Header | tuple[str, ...], told: Told) -> Any:
-    """What is there; None where nothing is."""
-    if isinstance(where, Header):
-        return told.header(where.name)
-    value = told.document()
-    for depth, name in enumerate(where):
-        if value is None:
-            return None
-        if isinstance(value, dict):
-            value = cast("dict[str, Any]", value).get(name)
-        elif isinstance(value, list) and re.fullmatch("-?[0-9]{1,9}", name):
-            items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-            value = items[int(name)] if -len(items) <= int(name) < len(items) else None
-        else:
-            raise Unreadable(_shown(where[:depth]), f"an object with {name!r}", value)
-    return value
-
-
-def _flag(where: Header | tuple[str, ...], told: Told) -> bool:
-    """Whether it is true there; some encoders leave out what is false."""
-    flag = _read(where, told)
-    if isinstance(where, Header) and flag is not None:
-        flag = {"true": True, "false": False, "1": True, "0": False}.get(flag.lower(), flag)
-    if flag is not None and not isinstance(flag, bool):
-        raise Unreadable(_shown(where), "true or false", flag)
-    return bool(flag)
-
-
-def _number_at(where: Header | tuple[str, ...], told: Told) -> int:
-    number = _read(where, told)
-    if isinstance(number, str) and re.fullmatch("[0-9]{1,15}", number):  # in a header, and in quotes by some servers
-        return int(number)
-    if type(number) is not int or number < 0:
-        raise Unreadable(_shown(where), "a number of what there is", number)
-    return number
-
-
-def _shown(where: Header | tuple[str, ...]) -> str:
-    return f"the header field {where.name}" if isinstance(where, Header) else ".".join(("$", *where))
+    return _ByPage(parameter, first, size_parameter, size, more, pages, until_empty, sent_in)
