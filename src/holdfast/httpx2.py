@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
@@ -35,7 +35,7 @@ from holdfast.core.fault import Fault
 from holdfast.pipeline import Pipeline
 from holdfast.pools import PoolLimits, Pools
 
-__all__ = ["FAMILY", "ResilientTransport", "wrap"]
+__all__ = ["FAMILY", "ResilientTransport", "as_auth", "wrap"]
 
 
 _KINDS: dict[type[errors.HoldfastError], type[errors.HoldfastError]] = {}
@@ -590,6 +590,47 @@ def wrap(client: httpx2.AsyncClient, pipeline: Pipeline | Pipelines | None = Non
         for pattern, transport in mounts.items()
     }
     return client
+
+
+class _Auth(httpx2.Auth):
+    def __init__(self, credential: _wire.Credential) -> None:
+        self._credential = credential
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        try:
+            proof = await self._credential.sign(request)
+            response = yield request
+            rejected: Callable[..., Any] | None = getattr(self._credential, "rejected", None)
+            # A redirect may have led anywhere, so its answer says nothing of the credential.
+            if response.status_code != 401 or response.history or rejected is None or not FAMILY.replayable(request):
+                return
+            if await rejected(proof, response.headers.get("www-authenticate")):
+                await self._credential.sign(request)
+                yield request
+        except errors.HoldfastError as error:
+            raise FAMILY.refusal(error, request) from error.__cause__
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        raise RuntimeError("a credential of holdfast is async: use an AsyncClient")
+
+
+def as_auth(credential: _wire.Credential) -> httpx2.Auth:
+    """A credential for a client without our transport: ``httpx2.AsyncClient(auth=as_auth(Bearer(token, origins=...)))``.
+
+    Only for one that is sent in ``Authorization``, which httpx2 takes off where a redirect leads to another origin: any
+    other field follows there, and no auth runs again. It is put on the request, once for all retries that are made
+    below, and renewed once after a 401. Raises `errors.Unsupported` for other kinds (API keys in fields of their own,
+    in queries and cookies, signatures, pools), which are hooks of a `Pipeline`; `errors.InvalidInput` without origins.
+    """
+    owned = getattr(credential, "owned", None)
+    bound: Callable[[], object] | None = getattr(credential, "hook", None)
+    if owned != {"authorization"} or bound is None or hasattr(credential, "exchange"):
+        raise errors.Unsupported(
+            f"{type(credential).__name__} would go along where httpx2 follows a redirect to another host, or be sent"
+            " twice: use Pipeline(hooks=[credential.hook()]) and its transport"
+        )
+    bound()  # raises where it does not know its origins
+    return _Auth(credential)
 
 
 def _tuned(

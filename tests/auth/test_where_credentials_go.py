@@ -15,9 +15,10 @@ import pytest
 import trustme
 
 from holdfast import Pipeline
-from holdfast.auth import InsecureOrigin
+from holdfast.auth import Bearer, InsecureOrigin
 from holdfast.client import Service, by_link
-from holdfast.errors import ForeignOrigin
+from holdfast.errors import ForeignOrigin, InvalidInput, Unsupported
+from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer, FaultyServer, Received
 from tests.auth.kinds import KINDS, SPELLINGS, Make
 from tests.faults.wire import server_context, trusting
@@ -179,3 +180,45 @@ async def test_a_service_takes_it_home_and_nowhere_else(make: Make, family: Fami
 
     async with service:
         await lead_astray(world, SERVED, go, family.http.TransportError)
+
+
+IN_AUTHORIZATION = {"basic", "key as name", "jwt", "oauth", *(kind for kind in KINDS if kind.startswith("bearer"))}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_client_without_our_transport_takes_it_home_and_nowhere_else(
+    kind: str, family: FamilyModules, world: World
+) -> None:
+    credential = KINDS[kind](origins=world.url["home"])
+    if kind not in IN_AUTHORIZATION:
+        with pytest.raises(Unsupported, match="hook"):
+            family.holdfast.as_auth(credential)
+        return
+    auth = family.holdfast.as_auth(credential)
+    async with family.http.AsyncClient(auth=auth, verify=world.trust, follow_redirects=True) as client:
+        for path, to in (("{home}/to/away", "away"), ("{home}/to/clear", "clear"), ("{below}/there", "below")):
+            await lead_astray(world, [way(path, to=to)], client.get, family.http.TransportError)
+        await lead_astray(world, [PLAIN[-1]], client.get, family.http.TransportError)
+    with pytest.raises(RuntimeError, match="AsyncClient"):
+        next(auth.sync_auth_flow(family.http.Request("GET", world.url["home"])))
+
+
+async def test_a_client_without_our_transport_renews_a_token_once(family: FamilyModules) -> None:
+    tokens = iter(["old", "new", "newer"])
+    sent: list[tuple[str, bytes]] = []
+
+    def answer(request: Any) -> Any:
+        sent.append((request.headers["authorization"], request.content))
+        return family.http.Response(200 if sent[-1][0] == "Bearer new" else 401)
+
+    clock = VirtualClock()
+    bearer = Bearer(lambda: next(tokens), origins="https://api.test", clock=clock)
+    await clock.advance(5.0)
+    auth = family.holdfast.as_auth(bearer)
+    async with family.http.AsyncClient(auth=auth, transport=family.http.MockTransport(answer)) as client:
+        await bearer.source.get()
+        await clock.advance(5.0)  # within a second, a newer one would be no better
+        response = await client.post("https://api.test/", content=b"body")
+    assert (response.status_code, sent) == (200, [("Bearer old", b"body"), ("Bearer new", b"body")])
+    with pytest.raises(InvalidInput, match="origins"):
+        family.holdfast.as_auth(Bearer("t"))

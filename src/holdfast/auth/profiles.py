@@ -15,6 +15,7 @@ from holdfast.auth.credential import OriginBound
 from holdfast.auth.oauth.client import OAuthClient
 from holdfast.auth.oauth.credential import OAuth2
 from holdfast.auth.oauth.grants import ClientCredentials, RefreshToken
+from holdfast.auth.signatures import AWSSignature, HMACSignature
 from holdfast.auth.static import APIKey, Basic
 from holdfast.auth.stores.base import SecretStore
 from holdfast.auth.stores.environment import EnvironmentSecrets
@@ -43,8 +44,9 @@ class Credentials(Mapping[str, OriginBound]):
     def from_env(cls, prefix: str = "HOLDFAST_", *, environ: Mapping[str, str] | None = None) -> Self:
         """A profile for each ``HOLDFAST_<NAME>_ORIGINS``, with its secret in ``HOLDFAST_<NAME>_SECRET``, or in the file
         that ``HOLDFAST_<NAME>_SECRET_FILE`` names. ``_KIND`` is ``bearer`` (the default), ``api_key`` (``_HEADER``,
-        ``_QUERY``, ``_COOKIE``, ``_PREFIX``), ``basic`` (``_USERNAME``) or ``client_credentials`` (``_SERVER``,
-        ``_CLIENT_ID``, ``_SCOPE``).
+        ``_QUERY``, ``_COOKIE``, ``_PREFIX``), ``basic`` (``_USERNAME``), ``hmac`` (``_KEY_ID``), ``aws``
+        (``_ACCESS_KEY``, ``_REGION``, ``_SERVICE``) or ``client_credentials`` (``_SERVER``, ``_CLIENT_ID``,
+        ``_SCOPE``).
 
         Raises `MissingSecret`, which names the variable, and `InvalidInput`.
         """
@@ -142,6 +144,11 @@ def _credential(
     assert secret is not None, "required"
     if profile.kind == "basic":
         return Basic(settings["username"], secret, origins=origins)
+    if profile.kind == "hmac":
+        return HMACSignature(settings["key_id"], secret, origins=origins)
+    if profile.kind == "aws":
+        region, service = settings["region"], settings["service"]
+        return AWSSignature(settings["access_key"], secret, region=region, service=service, origins=origins)
     return APIKey(
         secret,
         header=settings.get("header"),

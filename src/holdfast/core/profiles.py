@@ -17,6 +17,8 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
     "bearer": frozenset(),
     "api_key": frozenset({"header", "query", "cookie", "prefix"}),
     "basic": frozenset({"username"}),
+    "hmac": frozenset({"key_id"}),
+    "aws": frozenset({"access_key", "region", "service"}),
     "client_credentials": frozenset({"server", "client_id", "scope"}),
     "login": frozenset({"server", "client_id", "scope"}),
 }
@@ -24,6 +26,8 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
 
 _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "basic": ("username",),
+    "hmac": ("key_id",),
+    "aws": ("access_key", "region", "service"),
     "client_credentials": ("server", "client_id"),
     "login": ("server", "client_id"),
 }
