@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, Type
 import anyio
 
 from holdfast.call import OPTIONS, read_options
-from holdfast.client.channel import Auth, Channel, Reading, checked_compress, headers_of, said_to_anyone
-from holdfast.client.payload import UNSET, Unset, with_members
+from holdfast.client.channel import Auth, Channel, Reading
+from holdfast.client.fields import headers_of, said_to_anyone
+from holdfast.client.payload import UNSET, Unset, checked_compress, with_members
 from holdfast.client.plan import NOTHING, Plan, changed
 from holdfast.client.reply import Failed, Ok, Outcome, Reply
 from holdfast.core.query import Query, encode_query

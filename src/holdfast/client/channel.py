@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
-
-import anyio
 
 from holdfast._wire import AROUND_ATTEMPT, Site
 from holdfast.by_origin import origin_of
 from holdfast.call import OPTIONS, Options, read_options
 from holdfast.client.decode import Decoder, UnknownFields, decoder_for
-from holdfast.client.interceptors import Interceptor, Interceptors, around
-from holdfast.client.payload import UNSET, Unset
+from holdfast.client.fields import Fields, said_to_anyone, strip
+from holdfast.client.interceptors import Interceptor, Interceptors, around, close
+from holdfast.client.payload import UNSET, Unset, packed
 from holdfast.client.plan import Plan, changed
 from holdfast.core.value import Value
 from holdfast.errors import (
@@ -36,16 +34,10 @@ if TYPE_CHECKING:
     from holdfast.core.paging import PagingRule
     from holdfast.core.query import ListStyle
 
-__all__ = ["Auth", "Channel", "Fields", "Reading", "checked_compress", "headers_of", "said_to_anyone"]
+__all__ = ["Auth", "Channel", "Reading"]
 
 Auth: TypeAlias = Union["AuthLike", "Credential", tuple[str, str]]
 """An ``Auth`` of the family, a `Credential`, or a name and a password for Basic."""
-Fields: TypeAlias = dict[str, tuple[bytes, bytes]]
-"""Header fields by lower-case name."""
-
-# Patterns are compiled when the first field is given: most calls have none of their own.
-_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2
-_VALUE: Final = r"[^\x00-\x08\x0a-\x1f\x7f]*"  # RFC 9110 5.5
 _REDIRECTS: Final = 10
 _ERROR_BODY: Final = 64 * 1024
 """Bytes of a failed answer's body that are read, as they are on the wire; the error keeps fewer."""
@@ -54,13 +46,6 @@ _LONG: Final = 256 * 1024
 _CACHED: Final = ("GET", "HEAD")
 _OPERATIONS: Final = 1024  # whose options are kept, or names are made up as the calls go on
 _KEEP_METHOD: Final = frozenset({303, 307, 308})
-_PUBLIC: Final = frozenset({"accept", "accept-encoding", "accept-language", "connection", "user-agent"})
-"""Fields that another origin may get too: they say nothing of who asks."""
-_OF_BYTES: Final = frozenset({"content-encoding", "content-range", "content-md5", "content-digest", "digest"})
-"""Fields that say something of a body's very bytes, which are then left as they are."""
-_CONTENT: Final = frozenset(
-    {"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "range", "if-range"}
-)
 
 
 class Reading(Value):
@@ -158,11 +143,14 @@ class Channel:
         fields.update(plan.headers)
         at_least = self._compress(plan)
         if at_least is not None and isinstance(content, (bytes, str)):
-            content = _encoded(content, fields, at_least)
+            content = packed(content, fields, at_least)
         credential = None if foreign else _credential(self.auth_of(plan))
         extensions: dict[str, Any] = {OPTIONS: self._options(plan, None if credential is None else credential.identity)}
         if credential is not None or self.around_attempt or plan.around_attempt:
-            extensions[AROUND_ATTEMPT] = self._around_attempt((*self.around_attempt, *plan.around_attempt), credential)
+            from holdfast.client.attempts import around_attempt
+
+            interceptors = (*self.around_attempt, *plan.around_attempt)
+            extensions[AROUND_ATTEMPT] = around_attempt(family, interceptors, credential)
         request = family.request(
             plan.method,
             url,
@@ -234,7 +222,7 @@ class Channel:
         try:
             tell(response, plan, self.backend)
         except DeprecatedOperation:  # warnings are errors here
-            await _close(response)
+            await close(response)
             raise
 
     async def read(self, response: ReceivedLike, plan: Plan, reading: Reading) -> Any:
@@ -244,7 +232,7 @@ class Channel:
                 raise await self.status_error(response, plan)
             body = await response.aread()
         except BaseException:
-            await _close(response)
+            await close(response)
             raise
         decoder = self.decoder(reading)
         if decoder.passes_response:
@@ -267,7 +255,7 @@ class Channel:
             try:
                 raise await self.status_error(response, plan)
             finally:
-                await _close(response)
+                await close(response)
         return response
 
     def decoder(self, reading: Reading) -> Decoder[Any]:
@@ -285,11 +273,11 @@ class Channel:
 
     async def status_error(self, response: ReceivedLike, plan: Plan) -> Exception:
         """What to raise for an answer that means failure; of its body only the beginning is read."""
-        from holdfast.client.failures import status_error
+        from holdfast.client.failures import Beginning, status_error
 
         family, body = self.backend.family, b""
         if not response.is_closed:
-            family.rebody(response, (), rest=_Beginning(cast("Any", response).stream, _ERROR_BODY))
+            family.rebody(response, (), rest=Beginning(cast("Any", response).stream, _ERROR_BODY))
         with suppress(family.error):  # the status stands, whatever became of the body
             body = await response.aread()
         return status_error(
@@ -329,7 +317,7 @@ class Channel:
                 following.url = following.url.join(bare)
             if foreign:
                 settings = {**settings, "auth": None}
-                _strip(following)
+                strip(following)
             request, response = following, await self._send(following, settings)
         if earlier:
             response.history = [*earlier, *response.history]
@@ -468,50 +456,6 @@ class Channel:
             options.setdefault("identity", identity)
         return options
 
-    def _around_attempt(self, interceptors: tuple[Interceptor, ...], credential: Credential | None) -> Interceptor:
-        family = self.backend.family
-
-        async def attempt(request: Any, send: Handler[Any, Any]) -> Any:
-            own = family.fresh_attempt(request)  # what is changed there is gone with the attempt
-            del own.extensions[AROUND_ATTEMPT]
-            inner = send if credential is None else signed(send, credential)
-            return await around(interceptors, inner)(own)
-
-        def replayable(request: Any) -> bool:
-            return request.extensions[OPTIONS].get("replayable") is True or family.replayable(request)
-
-        def signed(send: Handler[Any, Any], credential: Credential) -> Handler[Any, Any]:
-            exchange: Callable[..., Awaitable[Any]] | None = getattr(credential, "exchange", None)
-            if exchange is not None:
-
-                async def hand_over(request: Any) -> Any:
-                    fresh = family.fresh_attempt if replayable(request) else None
-                    return await exchange(request, send, fresh)
-
-                return hand_over
-            rejected: Callable[[object, str | None], Awaitable[bool]] | None = getattr(credential, "rejected", None)
-
-            async def sign_and_send(request: Any) -> Any:
-                again = family.fresh_attempt(request) if rejected is not None and replayable(request) else None
-                proof = await credential.sign(request)
-                response = await send(request)
-                if response.status_code != 401 or again is None or rejected is None:
-                    return response
-                try:
-                    worth_it = await rejected(proof, response.headers.get("www-authenticate"))
-                except BaseException:
-                    await _close(response)
-                    raise
-                if not worth_it:
-                    return response
-                await _close(response)
-                await credential.sign(again)
-                return await send(again)
-
-            return sign_and_send
-
-        return attempt
-
     def _refuse_what_a_plain_client_ignores(self, plan: Plan) -> None:
         given = [*self.options, *plan.options]
         if self.around_attempt or plan.around_attempt:
@@ -528,85 +472,5 @@ def _accept(decoder: Decoder[Any]) -> bytes | None:
     return None if decoder.as_it_is else b"application/json"
 
 
-def checked_compress(at_least: int | None) -> int | None:
-    """A number of bytes, or None. Raises `InvalidInput`."""
-    if at_least is not None and (type(at_least) is not int or at_least < 0):
-        raise InvalidInput(f"compress is a number of bytes, or None, got {at_least!r}", argument="compress")
-    return at_least
-
-
-def _encoded(content: bytes | str, fields: Fields, at_least: int) -> bytes | str:
-    """The content in gzip, and told so, where that makes it shorter and no field says anything of its bytes."""
-    from holdfast.core.compression import gzipped
-
-    if not fields.keys().isdisjoint(_OF_BYTES):
-        return content
-    body = content.encode() if isinstance(content, str) else content
-    made = gzipped(body, fields["content-type"][1].decode("latin-1") if "content-type" in fields else None, at_least)
-    if made is None:
-        return content
-    fields["content-encoding"] = (b"Content-Encoding", b"gzip")
-    return made
-
-
-def headers_of(headers: Mapping[str, str]) -> Fields:
-    """Header fields by name. Raises `InvalidInput`, which names the field, for what would not be one field."""
-    fields: Fields = {}
-    if not isinstance(cast("object", headers), Mapping):  # a placeholder of this name would come here
-        raise InvalidInput(f"headers= takes fields by name, got a {type(headers).__name__}", argument="headers")
-    for name, value in headers.items():
-        if re.fullmatch(_NAME, name) is None:
-            raise InvalidInput(f"{name!r} is no name of a header field", argument="headers")
-        if not isinstance(cast("object", value), str) or re.fullmatch(_VALUE, value) is None:
-            raise InvalidInput(f"the value of the header field {name} is no line of text", argument=name)
-        try:
-            fields[name.lower()] = (name.encode(), value.encode("latin-1"))
-        except UnicodeEncodeError:
-            fields[name.lower()] = (name.encode(), value.encode())  # obs-text: bytes that most servers take for UTF-8
-    return fields
-
-
-def said_to_anyone(fields: Mapping[str, tuple[bytes, bytes]]) -> Fields:
-    """Those fields that say nothing of who asks."""
-    return {name: field for name, field in fields.items() if name in _PUBLIC}
-
-
-class _Beginning:
-    """A body that ends after so many bytes. Not a generator, because trio warns of one that is left half-way."""
-
-    def __init__(self, stream: Any, size: int) -> None:
-        self._stream = stream
-        self._left = size
-        self._chunks: Any = None
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._chunks = self._stream.__aiter__()
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._left <= 0:
-            raise StopAsyncIteration
-        chunk: bytes = await self._chunks.__anext__()
-        self._left -= len(chunk)
-        return chunk
-
-    async def aclose(self) -> None:
-        if hasattr(self._chunks, "aclose"):
-            await self._chunks.aclose()
-        await self._stream.aclose()
-
-
-async def _close(response: Any) -> None:
-    with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
-        await response.aclose()
-
-
 def _credential(auth: Auth | None) -> Credential | None:
     return None if auth is None or isinstance(auth, tuple) or not hasattr(auth, "sign") else cast("Credential", auth)
-
-
-def _strip(request: Any) -> None:
-    """Leave nothing on a request to another origin that says who asks."""
-    for name in [name for name in request.headers if name not in _PUBLIC and name not in _CONTENT]:
-        del request.headers[name]
-    request.extensions = {name: value for name, value in request.extensions.items() if name != AROUND_ATTEMPT}

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from holdfast._deadline import deadline
-from holdfast.client.channel import headers_of
+from holdfast.client.fields import headers_of
 from holdfast.client.incoming import Incoming, check_idle, passes, pause
 from holdfast.client.part_file import BLOCK, PartFile
 from holdfast.client.plan import changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 from holdfast._wire import Family, HeadersLike, Q, R, URLLike
@@ -11,7 +11,7 @@ from holdfast.core.failure import EXCERPT, kind_of, phrase_of, problem_of, reque
 from holdfast.core.retry_after import server_delay
 from holdfast.errors import StatusError
 
-__all__ = ["StatusErrors", "check_status_errors", "header_pairs", "shown_url", "status_error"]
+__all__ = ["Beginning", "StatusErrors", "check_status_errors", "header_pairs", "shown_url", "status_error"]
 
 StatusErrors: TypeAlias = Mapping[int, type[StatusError] | Callable[[StatusError], Exception]]
 """What a service raises for a status in place of the tree's class: a subclass of `StatusError`, or whatever a function
@@ -83,6 +83,31 @@ def status_error(
     if made is not failure:
         made.__cause__ = failure
     return made
+
+
+class Beginning:
+    """A body that ends after so many bytes. Not a generator, because trio warns of one that is left half-way."""
+
+    def __init__(self, stream: Any, size: int) -> None:
+        self._stream = stream
+        self._left = size
+        self._chunks: Any = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._chunks = self._stream.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left <= 0:
+            raise StopAsyncIteration
+        chunk: bytes = await self._chunks.__anext__()
+        self._left -= len(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        if hasattr(self._chunks, "aclose"):
+            await self._chunks.aclose()
+        await self._stream.aclose()
 
 
 def shown_url(url: URLLike) -> str:

@@ -57,10 +57,14 @@ def _around(interceptor: Interceptor, send: Handler[Any, Any]) -> Handler[Any, A
         finally:
             for response in opened:
                 if response is not answer and not response.is_closed:
-                    with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
-                        await response.aclose()
+                    await close(response)
 
     return handle
+
+
+async def close(response: Any) -> None:
+    with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
+        await response.aclose()
 
 
 def _complete(answer: Any, request: Any) -> None:

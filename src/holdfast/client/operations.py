@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from holdfast._deadline import deadline, in_force
-from holdfast.client.channel import Reading, said_to_anyone
+from holdfast.client.channel import Reading
 from holdfast.client.failures import shown_url
+from holdfast.client.fields import said_to_anyone
 from holdfast.client.plan import NOTHING, Plan, changed
 from holdfast.core.document import Malformed, json_text, read_json
 from holdfast.core.failure import EXCERPT

@@ -12,6 +12,7 @@ from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from holdfast.client.fields import Fields
     from holdfast.client.multipart import Form
     from holdfast.client.upload import Upload
 
@@ -30,6 +31,8 @@ class Unset:
         return "UNSET"
 
 
+_OF_BYTES: Final = frozenset({"content-encoding", "content-range", "content-md5", "content-digest", "digest"})
+"""Fields that say something of a body's very bytes, which are then left as they are."""
 UNSET: Final = Unset()
 """Not given, where None has a meaning of its own."""
 
@@ -88,6 +91,27 @@ def payload_of(json: Any, content: Content | None, form: Query | None, files: An
     if content is None:
         return None
     return Payload(content, "text/plain; charset=utf-8" if isinstance(content, str) else None)
+
+
+def checked_compress(at_least: int | None) -> int | None:
+    """A number of bytes, or None. Raises `InvalidInput`."""
+    if at_least is not None and (type(at_least) is not int or at_least < 0):
+        raise InvalidInput(f"compress is a number of bytes, or None, got {at_least!r}", argument="compress")
+    return at_least
+
+
+def packed(content: bytes | str, fields: Fields, at_least: int) -> bytes | str:
+    """The content in gzip, and told so, where that makes it shorter and no field says anything of its bytes."""
+    from holdfast.core.compression import gzipped
+
+    if not fields.keys().isdisjoint(_OF_BYTES):
+        return content
+    body = content.encode() if isinstance(content, str) else content
+    made = gzipped(body, fields["content-type"][1].decode("latin-1") if "content-type" in fields else None, at_least)
+    if made is None:
+        return content
+    fields["content-encoding"] = (b"Content-Encoding", b"gzip")
+    return made
 
 
 def json_bytes(value: Any) -> bytes:

@@ -6,7 +6,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from holdfast.client.channel import headers_of
+from holdfast.client.fields import headers_of
 from holdfast.client.incoming import Incoming, check_idle, passes, pause
 from holdfast.client.plan import changed
 from holdfast.core.document import media_type

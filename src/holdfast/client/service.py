@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 from holdfast.call import OPTIONS, read_options
 from holdfast.client.backend import Backend, FamilyName
-from holdfast.client.channel import Auth, Channel, checked_compress, headers_of
-from holdfast.client.payload import UNSET, Unset
+from holdfast.client.channel import Auth, Channel
+from holdfast.client.fields import headers_of
+from holdfast.client.payload import UNSET, Unset, checked_compress
 from holdfast.client.plan import NOTHING
 from holdfast.client.resource import Resource
 from holdfast.client.verbs import Verbs

@@ -8,7 +8,8 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast, overload
 
 from holdfast.client.call import Call
-from holdfast.client.channel import Channel, Reading, headers_of
+from holdfast.client.channel import Channel, Reading
+from holdfast.client.fields import headers_of
 from holdfast.client.payload import UNSET, Content, Payload, Unset, payload_of
 from holdfast.client.plan import NOTHING, Plan
 from holdfast.core.address import is_absolute
