@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Listener
+    from holdfast.policies._gates import Limit
     from holdfast.policies.attempt_hooks import AttemptHook, AttemptHooks
     from holdfast.policies.cache import Cache, Caching
     from holdfast.policies.emitter import Emitter
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from holdfast.policies.idempotency import Keying
     from holdfast.policies.observed_limits import ObservedLimits
     from holdfast.policies.offline import Switch
-    from holdfast.policies.rate_limit import Limit, RateLimiter
+    from holdfast.policies.rate_limit import RateLimiter
     from holdfast.policies.throttle import Throttling
 
 __all__ = ["ATTEMPT_TIMEOUT", "Changes", "Layers", "Policies", "checked"]
@@ -237,7 +238,7 @@ def _check_same_layers(before: Policies, after: Policies) -> None:
     if type(permits[0]) is not type(permits[1]) or len(set(totals)) > 1:
         raise ValueError("reconfigure takes a concurrency limit for one of its kind, both with a total or without")
     if before["rate_limit"] != after["rate_limit"]:
-        from holdfast.policies.rate_limit import shape_of
+        from holdfast.policies._gates import shape_of
 
         shapes = [
             [shape_of(limit) for limit in (*_limits(each, observed=False), *_limits(each, observed=True))]

@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
     from holdfast.core.throttle import Throttle
     from holdfast.events import Event, Listener
+    from holdfast.policies._gates import Limit
     from holdfast.policies.attempt_hooks import AttemptHook
     from holdfast.policies.cache import Cache
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.fallback_settings import Fallback
-    from holdfast.policies.rate_limit import Limit, RateLimiter
+    from holdfast.policies.rate_limit import RateLimiter
     from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Pipeline"]

@@ -8,10 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
-from holdfast import ConcurrencyLimit, RateLimit, Window
+from holdfast import ConcurrencyLimit, RateLimit, Scope, Window
 from holdfast.errors import DeadlineExceeded, RateLimited
+from holdfast.policies._gates import Limit
 from holdfast.policies.concurrency import Concurrency
-from holdfast.policies.rate_limit import Limit, RateLimiter
+from holdfast.policies.rate_limit import RateLimiter
 from holdfast.testing.clock import VirtualClock
 from holdfast.testing.scripted import Reply
 from tests.policies.scripted_limits import KEY, Desk
@@ -149,7 +150,7 @@ async def test_cancelled_callers_of_every_level_leave_no_trace(family: FamilyMod
             scope.cancel()
         await clock.settle()
         assert limiter.snapshot()[KEY]["waiting"] == 1
-        assert len(limiter._gates[KEY,].ends) <= 66  # memory is not to be seen from outside
+        assert len(limiter._gates.find(Scope(KEY)).ends) <= 66  # memory is not to be seen from outside
         await clock.advance(1.0)
     assert desk.sends == [(0.0, "first"), (1.0, "last")]
     assert clock.sleepers == 0

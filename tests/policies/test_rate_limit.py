@@ -419,7 +419,7 @@ def in_loop_time(main: Callable[[RateLimiter, Desk], Awaitable[None]], limit: Ra
     async def run() -> None:
         clock = LoopClock()
         limiter = RateLimiter(limit, clock=clock)
-        assert limiter._leaky  # or the test would be about the other engine
+        assert limiter._gates.leaky  # or the test would be about the other engine
         await main(limiter, Desk(modules_of("httpx"), limiter, clock))
 
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:

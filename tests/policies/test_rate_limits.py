@@ -16,7 +16,8 @@ from holdfast.core.bucket import RateLimit
 from holdfast.core.limits import Scope
 from holdfast.core.sliding import Window
 from holdfast.errors import InvalidOption, RateLimited
-from holdfast.policies.rate_limit import Limit, RateLimiter
+from holdfast.policies._gates import Limit
+from holdfast.policies.rate_limit import RateLimiter
 from holdfast.testing.clock import VirtualClock
 from tests.conftest import modules_of
 from tests.policies.scripted_limits import KEY, Desk
@@ -203,14 +204,14 @@ async def test_limits_of_many_tenants_are_bounded_although_they_share_a_busy_ori
     for number in range(5000):
         tenants.append(f"tenant {number}")
         assert limiter.try_acquire(KEY)
-    assert len(limiter._gates) == 5000  # all of them have a debt
+    assert len(limiter.snapshot()) == 5000  # all of them have a debt
     for number in range(5000, 9000):
         tenants.append(f"tenant {number}")
         limiter.wait_time(KEY)
         if number == 7000:
             await clock.advance(100.0)
-    assert len(limiter._gates) <= 1024
-    assert len(limiter._crossings) <= 1025
+    assert len(limiter.snapshot()) <= 1024
+    assert len(limiter._gates._crossings) <= 1025
     assert limiter.snapshot()[f"{KEY} + tenant 8999"]["tokens"] == 5
 
 
@@ -260,4 +261,4 @@ def test_whoever_comes_and_whoever_gives_up_all_promises_are_kept_and_everybody_
             total += name[2]
             assert total <= (end - begin) * 0.5 + 3 + 1e-6
     assert all(gate["waiting"] == 0 for gate in limiter.snapshot().values())
-    assert not any(crossing.lines for crossing in limiter._crossings.values())
+    assert not any(crossing.lines for crossing in limiter._gates._crossings.values())

@@ -18,7 +18,8 @@ from holdfast.call import CALL, Call
 from holdfast.clock import Clock
 from holdfast.core.limits import key_for
 from holdfast.errors import RateLimited
-from holdfast.policies.rate_limit import Limit, described, meter_of, scope_of
+from holdfast.policies._gates import Limit, meter_of
+from holdfast.policies.rate_limit import described, scope_of
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter

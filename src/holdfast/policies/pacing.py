@@ -15,8 +15,9 @@ from holdfast.core.retry_after import ASKING, LOOK_EVERY, tells
 
 if TYPE_CHECKING:
     from holdfast.core.pacing import Mode, Pacing
+    from holdfast.policies._gates import Limit
     from holdfast.policies.emitter import Emitter
-    from holdfast.policies.rate_limit import Limit, RateLimiter
+    from holdfast.policies.rate_limit import RateLimiter
 
 __all__ = ["Listening", "pacing_of"]
 

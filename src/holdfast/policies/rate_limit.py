@@ -1,7 +1,7 @@
 """Rate limits: each request takes a token of every limit that it comes under, and waits until it can.
 
-`core.bucket`, `core.sliding` and `core.limits` decide; `_gate` has the line. Here is what they must not know: the
-calls, their deadlines, which gates there are, and what an answer says of the server's own limits.
+`core.bucket`, `core.sliding` and `core.limits` decide; `_gates` knows whose tokens they are, `_gate` has the line. Here
+is what they must not know: the calls, their deadlines, and what an answer says of the server's own limits.
 """
 
 from __future__ import annotations
@@ -13,34 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import sniffio
-from cachetools import LRUCache
 
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, Call, Options
-from holdfast.clock import Clock, SystemClock
-from holdfast.core.bucket import Bucket, RateLimit
-from holdfast.core.limits import Joint, Meter, Place, Scope, key_for
+from holdfast.clock import Clock
+from holdfast.core.bucket import RateLimit
+from holdfast.core.limits import Place, Scope
 from holdfast.core.pacing import Pacing
 from holdfast.core.retry_after import ASKING, LOOK_EVERY, server_delay, tells
-from holdfast.core.sliding import Log, Window
+from holdfast.core.sliding import Window
 from holdfast.errors import InvalidOption, RateLimited, Refused
-from holdfast.policies._aio_bucket import AioBucket
-from holdfast.policies._gate import Caller, Crossing, Gate
+from holdfast.policies._gate import Caller, Gate
+from holdfast.policies._gates import Gates, Limit
 
 if TYPE_CHECKING:
     from holdfast.core.adaptive import Adaptive
     from holdfast.core.hints import Hint
     from holdfast.policies.emitter import Emitter
 
-__all__ = ["Limit", "RateLimiter", "Tokens", "described", "meter_of", "scope_of", "shape_of"]
-
-Limit = RateLimit | Window
-
-_KEYS = 1024
-"""How many keys are remembered beyond those whose tokens are not all there or who have callers waiting."""
-
-_LEAKY_FROM = 10.0
-"""Burst from which aiolimiter keeps up its rate when one caller at a time stands in it (R5.0)."""
+__all__ = ["RateLimiter", "Tokens", "described", "scope_of"]
 
 
 class Tokens:
@@ -93,27 +84,9 @@ class RateLimiter:
         self._pacing = pacing or Pacing("off")
         self._clock = clock
         self._emitter = emitter
-        keys = [limit.key for limit in self.limits]
-        self._plain = all(key == "origin" for key in keys)
-        # Limits that are asked for different keys do not stand and fall together.
-        self._apart = any(key != keys[0] for key in keys)
-        self._settle_limits()
-        # Bounded by `_trim`, which looks before it drops.
-        self._gates: LRUCache[tuple[str, ...], Gate] = LRUCache(math.inf)
-        self._crossings: dict[tuple[int, str], Crossing] = {}
-        self._recent: Gate | None = None  # an LRU look-up costs more than taking a token
+        self._gates = Gates(self.limits, self._pacing, clock)
+        self._max_wait, self._max_queue = _bounds(self.limits)
         self._arrivals = count()
-
-    def _settle_limits(self) -> None:
-        """What follows from the limits, and not from how many and of what kind they are."""
-        self._max_wait = min((limit.max_wait for limit in self.limits if limit.max_wait is not None), default=math.inf)
-        self._max_queue = min((limit.max_queue for limit in self.limits), default=10_000)
-        # aiolimiter reads asyncio's clock, so it is of no use with another.
-        only = self.limits[0] if len(self.limits) == 1 else None
-        wants_leaky = isinstance(only, RateLimit) and (
-            only.engine == "leaky" or (only.engine is None and only.capacity >= _LEAKY_FROM)
-        )
-        self._leaky = wants_leaky and isinstance(self._clock, SystemClock)
 
     def reconfigure(self, limits: Sequence[Limit], pacing: Pacing | None) -> None:
         """Other figures from now on, also for those who wait; `shape_of` is as before. Tokens stay, as do lines.
@@ -121,28 +94,22 @@ class RateLimiter:
         So does a silence that a server asked for; a quota that it told of is forgotten if ``pacing`` is now "off".
         """
         self.limits, self._pacing = tuple(limits), pacing or Pacing("off")
-        self._settle_limits()
-        now = self._clock.monotonic()
-        for (number, _), crossing in self._crossings.items():
-            resize(crossing.meter, self.limits[number : number + 1], now)
-        for gate in self._gates.values():
-            if not gate.crossings:
-                resize(gate.meter, self.limits, now)
-                gate.aio = AioBucket(gate.meter) if self._leaky and isinstance(gate.meter, Bucket) else None
-        for gate in self._gates.values():
-            gate.reconfigure(self._pacing)
+        self._max_wait, self._max_queue = _bounds(self.limits)
+        self._gates.reconfigure(self.limits, self._pacing)
+        for gate in self._gates.all():
             self._review(gate)
             gate.look_again()
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        monotonic, plain, hears = self._clock.monotonic, self._plain, self._hears
+        monotonic, gates, hears = self._clock.monotonic, self._gates, self._hears
+        plain = gates.plain
 
         async def handle(request: Q) -> R:
             call: Call = request.extensions[CALL]
-            gate = self._recent
+            gate = gates.recent
             if not plain or gate is None or gate.key != call.key:
                 try:
-                    gate = self._gate(scope_of(call))
+                    gate = gates.find(scope_of(call))
                 except InvalidOption as error:
                     raise family.refusal(error, request) from error.__cause__
             cost = call.options.cost
@@ -195,7 +162,7 @@ class RateLimiter:
         options = Options(cost=cost, priority=priority)
         scope = _scoped(key)
         call = call_outside(scope.key, self._clock, options, max_wait)
-        gate = self._gate(scope)
+        gate = self._gates.find(scope)
         place = None if gate.busy else gate.meter.take(cost, started)
         if place is None:
             place = await self._pass(gate, call, cost)
@@ -203,7 +170,7 @@ class RateLimiter:
 
     def try_acquire(self, key: str | Scope, cost: float = 1.0) -> bool:
         """Take tokens if they are there and nobody waits for them; there is no giving back."""
-        gate = self._gate(_scoped(key))
+        gate = self._gates.find(_scoped(key))
         self._check_cost(gate, cost)
         if gate.waiting:
             return False
@@ -215,7 +182,7 @@ class RateLimiter:
 
         Never too long unless somebody in front gives up, and exact for one `RateLimit` with callers of one priority.
         """
-        gate = self._gate(_scoped(key))
+        gate = self._gates.find(_scoped(key))
         self._check_cost(gate, cost)
         return gate.wait_to_join(cost, self._clock.monotonic(), priority)
 
@@ -224,13 +191,13 @@ class RateLimiter:
 
         Those who cannot wait that long are refused now. A block is never shortened.
         """
-        gate = self._gate(_scoped(key))
+        gate = self._gates.find(_scoped(key))
         gate.block(until)
         self._review(gate)
 
     def hear(self, call: Call, response: ResponseLike) -> None:
         """Go by what the answer to ``call`` says of the server's own limits, as all callers of its keys do then."""
-        self._hear(self._gate(scope_of(call)), response)
+        self._hear(self._gates.find(scope_of(call)), response)
 
     def _hear(self, gate: Gate, response: ResponseLike) -> bool:
         """True if the answer said anything of limits."""
@@ -281,7 +248,7 @@ class RateLimiter:
 
     def dismiss(self, make_error: Callable[[], Exception], owner: object = None) -> None:
         """Send away all who wait, or those of one ``owner``: each raises an error of its own."""
-        for gate in self._gates.values():
+        for gate in self._gates.all():
             for caller in gate.line:
                 if owner is None or caller.owner is owner:
                     gate.dismiss(caller, make_error())
@@ -296,13 +263,12 @@ class RateLimiter:
         settings = [described(limit) for limit in self.limits]
         first = settings[0] if settings else {}
         said: dict[str, dict[str, Any]] = {}
-        for keys in list(self._gates):
-            gate = super(LRUCache, self._gates).__getitem__(keys)  # a look is no use of it
+        for gate in self._gates.all():
             remaining, resets_in = (None, None) if gate.pace is None else gate.pace.snapshot(now)
             said[gate.key] = {
                 **first,
                 "limits": settings,
-                "engine": "leaky" if self._leaky else "smooth",
+                "engine": "leaky" if self._gates.leaky else "smooth",
                 "tokens": gate.meter.available(now),
                 "waiting": len(gate.line),
                 "blocked_for": max(0.0, gate.blocked_until - now),
@@ -424,69 +390,11 @@ class RateLimiter:
             retry_after=wait,
         )
 
-    def _gate(self, scope: Scope) -> Gate:
-        keys = (scope.key,) if self._plain else self._keys(scope)
-        gate = self._recent
-        if gate is not None and gate.keys == keys:
-            return gate
-        gate = self._gates.get(keys)
-        if gate is None:
-            self._trim()
-            gate = self._gates[keys] = self._crossed(keys) if self._apart else self._single(keys)
-        self._recent = gate
-        return gate
 
-    def _keys(self, scope: Scope) -> tuple[str, ...]:
-        """One for each limit; one for all of them if they are asked for the same."""
-        keys: list[str] = []
-        for limit in self.limits if self._apart else self.limits[:1]:
-            try:
-                key = key_for(limit.key, scope)
-            except Exception as error:  # the user's function; what it broke on is chained
-                raise InvalidOption(f"a rate limit's key function raised {type(error).__name__}: {error}") from error
-            if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (it is the user's)
-                raise InvalidOption(f"a rate limit's key function returned {key!r}, which is no string")
-            keys.append(key)
-        return tuple(keys)
-
-    def _single(self, keys: tuple[str, ...]) -> Gate:
-        meters = [meter_of(limit, alone=len(self.limits) == 1) for limit in self.limits]
-        only = meters[0] if len(meters) == 1 else None
-        return Gate(
-            keys,
-            Joint(meters) if only is None else only,
-            self._pacing,
-            aio=AioBucket(only) if self._leaky and isinstance(only, Bucket) else None,
-            smooth_release=any(isinstance(meter, Bucket) for meter in meters),
-        )
-
-    def _crossed(self, keys: tuple[str, ...]) -> Gate:
-        crossings: list[Crossing] = []
-        for place in enumerate(keys):
-            crossing = self._crossings.get(place)
-            if crossing is None:
-                crossing = self._crossings[place] = Crossing(meter_of(self.limits[place[0]], alone=False))
-            crossings.append(crossing)
-        meter = Joint([crossing.meter for crossing in crossings])
-        return Gate(keys, meter, self._pacing, crossings=tuple(crossings))
-
-    def _trim(self) -> None:
-        """Drop keys that were not used for longest, but never one that remembers something.
-
-        A few looks for each new key keep the cost constant even if all keys are in use.
-        """
-        now = self._clock.monotonic()
-        for _ in range(8):
-            if len(self._gates) < _KEYS:
-                return
-            keys, gate = self._gates.popitem()
-            if not gate.idle(now):
-                self._gates[keys] = gate
-                continue
-            for place, crossing in zip(enumerate(keys), gate.crossings, strict=False):  # none, where nothing is shared
-                crossing.gates -= 1
-                if not crossing.gates:
-                    del self._crossings[place]
+def _bounds(limits: Sequence[Limit]) -> tuple[float, int]:
+    """The shortest ``max_wait`` and ``max_queue`` of them all."""
+    max_wait = min((limit.max_wait for limit in limits if limit.max_wait is not None), default=math.inf)
+    return max_wait, min((limit.max_queue for limit in limits), default=10_000)
 
 
 def _scoped(key: str | Scope) -> Scope:
@@ -495,28 +403,6 @@ def _scoped(key: str | Scope) -> Scope:
 
 def scope_of(call: Call) -> Scope:
     return Scope(call.key, call.options.operation, call.options.identity)
-
-
-def meter_of(limit: Limit, *, alone: bool) -> Meter:
-    if isinstance(limit, RateLimit):
-        # Beside others it may not be this one for which a caller is late, so nothing is made up for.
-        return Bucket(limit.capacity, limit.interval) if alone else Bucket(limit.capacity, limit.interval, 0.0)
-    return Log(limit.limit, limit.per + limit.margin_in_force)
-
-
-def shape_of(limit: Limit) -> tuple[object, ...]:
-    """What of a limit stays as it is as long as its tokens are kept."""
-    return type(limit), limit.key, limit.observe
-
-
-def resize(meter: Meter, limits: Sequence[Limit], now: float) -> None:
-    """Give a meter, or each part of a joint one, the figures of its limit."""
-    parts = meter.parts if isinstance(meter, Joint) else (meter,)
-    for part, limit in zip(parts, limits, strict=True):
-        if isinstance(part, Bucket) and isinstance(limit, RateLimit):
-            part.resize(limit.capacity, limit.interval, now)
-        elif isinstance(part, Log) and isinstance(limit, Window):
-            part.resize(limit.limit, limit.per + limit.margin_in_force)
 
 
 def described(limit: Limit) -> dict[str, float | str]:
