@@ -83,6 +83,15 @@ def test_what_cannot_be_done_is_told_with_code_2(arguments: tuple[str, ...], typ
     assert told in complaint
 
 
+def test_a_secret_that_was_given_as_an_argument_is_not_told_again(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("credentials", "set", "github", SECRET)
+    assert caught.value.code == 2
+    complaint = capsys.readouterr().err
+    assert "no secret is an argument" in complaint
+    assert SECRET not in complaint
+
+
 def test_the_same_secret_is_no_rotation(run: Run) -> None:
     run("credentials", "set", "a", typed=SECRET)
     code, _, complaint = run("credentials", "rotate", "a", typed=SECRET)
@@ -146,6 +155,12 @@ def test_many_profiles_come_from_a_csv_file(run: Run, tmp_path: Path) -> None:
         (f"name,secret,kind\na,{SECRET},basic\n", "profile a needs origins"),
         (f"secret,name\na,{SECRET}{'x' * 128}\n", "line 2"),  # in each other's place
         (f"name;secret\na;{SECRET}\n", "the columns are"),
+        (f"name,secret,secret\na,x,{SECRET}\n", "the columns are"),
+        (f"name,secret,origins\na,{SECRET},ftp://a.test\n", "profile a: "),
+        (
+            f"name,secret,kind,origins,server,client_id\na,{SECRET},login,https://a.test,id.test,app\n",
+            "profile a: issuer",
+        ),
     ],
 )
 def test_a_csv_file_with_a_fault_is_not_imported_at_all(text: str, told: str, run: Run, tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain_cache.add_to(commands)
     log.add_to(commands)
     login.add_to(commands)
-    arguments = parser.parse_args(argv)
+    arguments, strangers = parser.parse_known_args(argv)
+    if strangers:
+        told = credentials.NO_ARGUMENT if arguments.command == "credentials" else " ".join(strangers)
+        parser.error(f"unrecognized arguments: {told}")
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -22,7 +22,9 @@ from holdfast.core.profiles import KINDS, profile_of
 from holdfast.core.secret import Secret
 from holdfast.errors import InvalidInput
 
-__all__ = ["add_to"]
+__all__ = ["NO_ARGUMENT", "add_to"]
+
+NO_ARGUMENT = "what is too much is not shown, for no secret is an argument: it is typed, or comes through a pipe"
 
 _COLUMNS = {"name", "secret", "kind", "origins", *frozenset[str]().union(*KINDS.values())}
 
@@ -128,7 +130,7 @@ def _rows(path: Path) -> dict[str, tuple[Secret, dict[str, Any]]]:
         reader = csv.DictReader(file, strict=True)
         try:
             columns = [*(reader.fieldnames or ())]
-            if not {"name", "secret"} <= set(columns) <= _COLUMNS:
+            if not {"name", "secret"} <= set(columns) <= _COLUMNS or len(set(columns)) < len(columns):
                 raise InvalidInput(f"{path}: the columns are name, secret and some of {_listed()}", argument="columns")
             for row in reader:
                 name, text = row.pop("name"), row.pop("secret")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from holdfast.core.oauth.metadata import metadata_urls
+from holdfast.core.origins import Origins
 from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
@@ -85,6 +87,12 @@ def profile_of(name: str, table: Any) -> Profile:
     texts = cast("list[Any]", cast("object", origins))
     if not all(isinstance(origin, str) for origin in texts):
         raise InvalidInput(f"profile {name}: origins are texts", argument="origins")
+    try:
+        Origins.of(texts)
+        if "server" in given:
+            metadata_urls(given["server"])
+    except InvalidInput as error:
+        raise InvalidInput(f"profile {name}: {error.message}", argument=error.argument) from None
     return Profile(name, kind, tuple(texts), secret, given)
 
 
