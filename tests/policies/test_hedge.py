@@ -110,6 +110,8 @@ async def test_the_last_failure_is_the_callers(family: FamilyModules) -> None:
         ("GET", {"hedge": False}, {}, False),
         ("GET", {"attempts": 1}, {}, False),
         ("GET", {"attempts": 5}, {}, True),
+        ("GET", {}, {"x-stainless-retry-count": "0"}, True),
+        ("GET", {}, {"x-stainless-retry-count": "1"}, False),  # an SDK sends again by itself
     ],
     ids=str,
 )

@@ -22,7 +22,7 @@ from holdfast.core.fault import Fault
 from holdfast.core.hedge import End, Ending, Hedge, Latencies, Send, Wait, decide, judge_arm
 from holdfast.core.retry_after import server_delay, should_retry
 from holdfast.errors import Refused, ResponseRejected
-from holdfast.policies.retry import Retries
+from holdfast.policies.retry import Retries, is_nested
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
@@ -113,7 +113,7 @@ class Hedging:
 
     def _may_hedge(self, request: Q, call: Call, family: Family[Q, R]) -> bool:
         options = call.options
-        if call.single or options.hedge is False or options.attempts == 1:
+        if is_nested(call, request) or options.hedge is False or options.attempts == 1:
             return False
         if not family.http:
             return call.options.idempotent

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import anyio
 from cachetools import LRUCache
 
-from holdfast._wire import Family, Handler, Q, R
+from holdfast._wire import Family, Handler, Q, R, RequestLike
 from holdfast.call import CALL, Call, Owner, refusal_reason
 from holdfast.clock import Clock
 from holdfast.core.budget import Budget, RetryBudget
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from holdfast.policies.emitter import Emitter
 
-__all__ = ["Retries"]
+__all__ = ["Retries", "is_nested"]
 
 _KEYS = 1024
 _SDK_RETRY = "x-stainless-retry-count"
@@ -252,7 +252,7 @@ class _Retrying(Generic[Q, R]):
             return "method_not_idempotent"
         if verdict is not Verdict.AGAIN:
             return None
-        if call.single or request.headers.get(_SDK_RETRY) not in (None, "0"):
+        if is_nested(call, request):
             return "nested_retry"
         delay = server_delay(header, self._shared.clock.wall())
         now = self._shared.clock.monotonic()
@@ -320,6 +320,11 @@ class _Retrying(Generic[Q, R]):
             message = f"Retry(retry_if=...) turned down the answer ({status}) of {call.key}, {call.reason}"
             raise self._family.refusal(ResponseRejected(message, status_code=status), request)
         return outcome.response
+
+
+def is_nested(call: Call, request: RequestLike) -> bool:
+    """Whether somebody above sends this request again already: another pipeline, or an SDK that says so."""
+    return call.single or request.headers.get(_SDK_RETRY) not in (None, "0")
 
 
 def _failure(outcome: _Outcome[R]) -> str:
