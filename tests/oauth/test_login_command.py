@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from holdfast.auth import Credentials, SQLiteSecrets, TokenBound
+from holdfast.cli import main
 from tests.oauth.browser import visit
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -36,13 +37,15 @@ anyio.run(main)
 """
 
 
+def told(directory: Path) -> list[str]:
+    return ["--profiles", str(directory / "profiles.toml"), "--store", f"sqlite+clear:{directory / 'secrets.db'}"]
+
+
 def command(directory: Path, *arguments: str, browser: Path | None = None) -> subprocess.Popen[str]:
     environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    environ["HOLDFAST_STORE"] = f"sqlite+clear:{directory / 'secrets.db'}"
     environ["BROWSER"] = f"{sys.executable} {browser} %s"
-    told = ("--profiles", str(directory / "profiles.toml"))
     return subprocess.Popen(
-        [sys.executable, "-m", "holdfast", *arguments, *told],
+        [sys.executable, "-m", "holdfast", *arguments, *told(directory)],
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -65,6 +68,12 @@ async def said(process: subprocess.Popen[str]) -> tuple[int, str]:
     return await anyio.to_thread.run_sync(wait)
 
 
+async def here(directory: Path, name: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """A command for ada without a process of its own, which would take longest."""
+    code = await anyio.to_thread.run_sync(main, [name, "ada", *told(directory)])
+    return code, capsys.readouterr().out
+
+
 async def token_of(directory: Path) -> tuple[str, str]:
     """What a program gets of it: the token, and the refresh token behind it."""
     store = SQLiteSecrets(directory / "secrets.db", key=None)
@@ -76,20 +85,22 @@ async def token_of(directory: Path) -> tuple[str, str]:
         return token.access_token.reveal(), token.refresh_token.reveal()
 
 
-async def test_a_person_logs_in_with_a_browser_and_out_again(oidc_provider: str, tmp_path: Path) -> None:
+async def test_a_person_logs_in_with_a_browser_and_out_again(
+    oidc_provider: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     profile(tmp_path, oidc_provider, "app")
     (tmp_path / "browser.py").write_text(BROWSER)
-    assert "not logged in" in (await said(command(tmp_path, "whoami", "ada")))[1]
+    assert "not logged in" in (await here(tmp_path, "whoami", capsys))[1]
     code, out = await said(command(tmp_path, "login", "ada", browser=tmp_path / "browser.py"))
     assert (code, "Logged in" in out) == (0, True), out
     secrets = await token_of(tmp_path)
-    code, told = await said(command(tmp_path, "whoami", "ada"))
+    code, whoami = await here(tmp_path, "whoami", capsys)
     assert code == 0
-    assert "renewed by itself" in told
-    assert not any(secret in out + told for secret in secrets)
-    assert await said(command(tmp_path, "logout", "ada")) == (0, "Logged out.\n")
-    assert "not logged in" in (await said(command(tmp_path, "whoami", "ada")))[1]
-    assert await said(command(tmp_path, "logout", "ada")) == (0, "Not logged in.\n")
+    assert "renewed by itself" in whoami
+    assert not any(secret in out + whoami for secret in secrets)
+    assert await here(tmp_path, "logout", capsys) == (0, "Logged out.\n")
+    assert "not logged in" in (await here(tmp_path, "whoami", capsys))[1]
+    assert await here(tmp_path, "logout", capsys) == (0, "Not logged in.\n")
 
 
 async def test_a_person_logs_in_on_another_device(oidc_provider: str, tmp_path: Path) -> None:
