@@ -175,6 +175,9 @@ def test_a_call_never_changes() -> None:
     with pytest.raises(AttributeError):
         call._plan = None  # type: ignore[assignment]
     assert repr(call) == "<Call Users.get: GET /users/1>"
+    link = call.following("?token=hunter2")
+    assert repr(link) == f"<Call Users.get: GET {BASE}/users/1>"
+    link.as_curl()
     call.as_curl()
 
 

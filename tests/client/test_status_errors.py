@@ -224,6 +224,8 @@ def test_a_function_may_leave_it_as_it_is(family: FamilyModules) -> None:
     error = failed(family, 404, kinds={404: lambda found: found})
     assert isinstance(error, errors.NotFound)
     assert error.__cause__ is None
+    with pytest.raises(TypeError, match=r"status_errors\[404\]"):
+        failed(family, 404, kinds={404: lambda found: None})  # type: ignore[dict-item, return-value]
 
 
 @pytest.mark.parametrize(

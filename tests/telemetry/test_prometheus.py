@@ -180,6 +180,21 @@ async def test_labels_stay_few_whatever_keys_and_methods_callers_make_up(family:
     assert {labels["method"] for labels in told} == {"_OTHER"}
 
 
+async def test_figures_may_speak_of_operations(family: FamilyModules) -> None:
+    registry = CollectorRegistry()
+    metrics = PrometheusMetrics(registry, keys=2, operations=True)
+    async with stage(family, [Reply()], repeat_last=True, pipeline=watched(metrics)) as on:
+        for options in ({}, {"operation": "Users.get"}, {"operation": "Users.get"}, {"operation": "Users.list"}):
+            await on.client.get(URL, extensions={"holdfast": options})
+    told = Scraped(registry)
+    counts = {
+        key: told("holdfast_call_attempts_count", key=key, method="GET", outcome="success")
+        for key in (KEY, f"{KEY} Users.get", "_OTHER")
+    }
+    assert counts == {KEY: 1, f"{KEY} Users.get": 2, "_OTHER": 1}
+    assert told("holdfast_budget_balance", key=KEY) is not None
+
+
 async def test_a_scrape_from_another_thread_disturbs_nobody(family: FamilyModules) -> None:
     registry = CollectorRegistry()
     metrics = PrometheusMetrics(registry, keys=10)

@@ -84,7 +84,8 @@ class Call(Generic[T_co]):
         return self
 
     def __repr__(self) -> str:
-        return f"<Call {self._plan.operation}: {self._plan.method} {self._plan.url or self._plan.path}>"
+        where = (self._plan.url or self._plan.path).partition("?")[0]  # secrets stand in queries
+        return f"<Call {self._plan.operation}: {self._plan.method} {where}>"
 
     def __del__(self) -> None:
         if not self._used and not sys.is_finalizing():

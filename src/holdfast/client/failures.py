@@ -80,6 +80,8 @@ def status_error(
     if of_ours is None or named:
         return failure
     made = cast("Callable[[StatusError], Exception]", of_ours)(failure)
+    if not isinstance(cast("object", made), BaseException):
+        raise TypeError(f"status_errors[{status}] made {made!r} of a StatusError, which is no exception") from failure
     if made is not failure:
         made.__cause__ = failure
     return made

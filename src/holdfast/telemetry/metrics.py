@@ -189,15 +189,23 @@ _HIGHEST: Final = frozenset({BREAKER_STATE, BLOCKED_UNTIL, OFFLINE})
 
 
 class Keys:
-    """The first ``limit`` keys by name, all others as ``_OTHER``: keys of the user's own may be without end."""
+    """The first ``limit`` keys by name, all others as ``_OTHER``: keys of the user's own may be without end.
 
-    __slots__ = ("_known", "_limit")
+    With ``operations`` what was done stands behind the key of a record, where that is known.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_known", "_limit", "_operations")
+
+    def __init__(self, limit: int, *, operations: bool = False) -> None:
         if limit < 1:
             raise ValueError(f"keys must be at least 1, got {limit}")
         self._limit = limit
+        self._operations = operations
         self._known: set[str] = set()
+
+    def of(self, event: Event) -> str:
+        named = self._operations and event.operation is not None
+        return self.fold(f"{event.key} {event.operation}" if named else event.key)
 
     def fold(self, key: str) -> str:
         if key in self._known:
@@ -214,31 +222,31 @@ def measure(event: Event, keys: Keys) -> tuple[Sample, ...]:
         case CallEnded(background=True):
             return ()  # nobody waited for it
         case CallEnded():
-            labels = (keys.fold(event.key), event.method if event.method in METHODS else "_OTHER", event.outcome)
+            labels = (keys.of(event), event.method if event.method in METHODS else "_OTHER", event.outcome)
             return Sample(CALL_DURATION, event.duration, labels), Sample(CALL_ATTEMPTS, event.attempts, labels)
         case Retried():
-            return (Sample(RETRIES, 1, (keys.fold(event.key), event.reason, event.source)),)
+            return (Sample(RETRIES, 1, (keys.of(event), event.reason, event.source)),)
         case GaveUp():
-            return (Sample(EXHAUSTED, 1, (keys.fold(event.key), event.reason)),)
+            return (Sample(EXHAUSTED, 1, (keys.of(event), event.reason)),)
         case CircuitOpened() | CircuitHalfOpened() | CircuitRamping() | CircuitClosed():
-            return (Sample(TRANSITIONS, 1, (keys.fold(event.key), _entered(event))),)
+            return (Sample(TRANSITIONS, 1, (keys.of(event), _entered(event))),)
         case Waited():
-            return (Sample(WAIT, event.seconds, (keys.fold(event.key), event.place)),)
+            return (Sample(WAIT, event.seconds, (keys.of(event), event.place)),)
         case Refusal(observed=True):
-            return (Sample(WOULD_REJECT, 1, (keys.fold(event.key), event.policy, event.reason)),)
+            return (Sample(WOULD_REJECT, 1, (keys.of(event), event.policy, event.reason)),)
         # The deadline may pass in the line of any policy; that is not the policy's refusal.
         case Refusal() if event.policy in _REJECTED_BY and event.reason != "deadline":
-            return (Sample(_REJECTED_BY[event.policy], 1, (keys.fold(event.key),)),)
+            return (Sample(_REJECTED_BY[event.policy], 1, (keys.of(event),)),)
         case Refusal():
-            return (Sample(REJECTED, 1, (keys.fold(event.key), event.policy, event.reason)),)
+            return (Sample(REJECTED, 1, (keys.of(event), event.policy, event.reason)),)
         case HedgeSent():
-            return (Sample(HEDGE_SENT, 1, (keys.fold(event.key),)),)
+            return (Sample(HEDGE_SENT, 1, (keys.of(event),)),)
         case HedgeWon():
-            return (Sample(HEDGE_WON, 1, (keys.fold(event.key),)),)
+            return (Sample(HEDGE_WON, 1, (keys.of(event),)),)
         case CacheAnswered():
-            return (Sample(CACHE_ANSWERS, 1, (keys.fold(event.key), event.result)),)
+            return (Sample(CACHE_ANSWERS, 1, (keys.of(event), event.result)),)
         case FellBack():
-            return (Sample(FALLBACKS, 1, (keys.fold(event.key), event.source, event.reason)),)
+            return (Sample(FALLBACKS, 1, (keys.of(event), event.source, event.reason)),)
         case StoreDegraded():
             return (Sample(STORE_DEGRADED, 1, (event.problem,)),)
         case _:

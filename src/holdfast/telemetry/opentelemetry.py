@@ -159,13 +159,21 @@ class Metrics:
     """A listener that records the figures of holdfast, and http.client.request.duration of each attempt.
 
     Gauges are read from the snapshot of each watched pipeline when a reader collects. At most ``keys`` keys (1,000)
-    are told by name, the others together as ``_OTHER``. With opentelemetry-instrumentation-httpx, which measures
+    are told by name, the others together as ``_OTHER``; with ``operations`` the name of what was done stands behind
+    the key, where a call is counted. With opentelemetry-instrumentation-httpx, which measures
     requests too, give ``attempts=False``.
     """
 
-    def __init__(self, meter_provider: MeterProvider | None = None, *, attempts: bool = True, keys: int = 1000) -> None:
+    def __init__(
+        self,
+        meter_provider: MeterProvider | None = None,
+        *,
+        attempts: bool = True,
+        keys: int = 1000,
+        operations: bool = False,
+    ) -> None:
         meter = get_meter("holdfast", __version__, meter_provider)
-        self._keys = Keys(keys)
+        self._keys = Keys(keys, operations=operations)
         self._watched: list[Watched] = []
         self._kept: dict[Metric, Counter | Histogram] = {}
         for metric in EVENT_METRICS:

@@ -23,15 +23,16 @@ class PrometheusMetrics(Collector):
 
     Gauges are read from the snapshot of each watched pipeline when Prometheus scrapes. One of these serves any
     number of pipelines; a registry takes only one. At most ``keys`` keys (1,000) are told by name, the others
-    together as ``_OTHER``. Scrapes may come from another thread.
+    together as ``_OTHER``. ``operations``: what is counted by calls is told for each operation, its name behind the
+    key (``http://api.example.com:80 Users.get``). Scrapes may come from another thread.
 
     >>> from holdfast import Pipeline
     >>> metrics = PrometheusMetrics(CollectorRegistry())
     >>> pipeline = metrics.watch(Pipeline(listeners=[metrics]))
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY, *, keys: int = 1000) -> None:
-        self._keys = Keys(keys)
+    def __init__(self, registry: CollectorRegistry = REGISTRY, *, keys: int = 1000, operations: bool = False) -> None:
+        self._keys = Keys(keys, operations=operations)
         self._watched: list[Watched] = []
         self._kept: dict[Metric, Counter | Histogram] = {metric: _kept(metric, registry) for metric in EVENT_METRICS}
         registry.register(self)
