@@ -34,6 +34,7 @@ class Recording:
         "_limit",
         "_memory",
         "_passed",
+        "_reading",
         "_shelf",
         "_size",
         "_spool",
@@ -74,19 +75,22 @@ class Recording:
         return self._chunks is not None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        self._reading = self._body.chunks()
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await self._body.__anext__()
+            chunk = await self._reading.__anext__()
         except StopAsyncIteration:
+            self._body.read_whole()
             if self._chunks is not None and self._length in (None, self._size):
                 await self._finish(self._chunks, whole=True)
             else:
                 await self._drop()
             raise
-        except Exception:
-            if self._chunks is not None:
+        except BaseException as error:
+            await self._body.fail(error)
+            if self._chunks is not None and isinstance(error, Exception):
                 await self._finish(self._chunks, whole=False)
             raise
         if self._chunks is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final, Generic, Protocol, TypeAlias, cast
 
 import anyio
 
-from holdfast._families import fields_of
+from holdfast._families import append_field, fields_of
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import Call
 from holdfast.core.caching import cache_status, parts
@@ -27,10 +28,10 @@ from holdfast.core.caching.validation import (
     conditions,
     is_conditional,
     judge_answer,
+    unchanged,
     with_conditions,
 )
 from holdfast.errors import DeadlineExceeded, Refused
-from holdfast.policies.cache_body import read_body
 from holdfast.policies.cache_keep import Keeping, Trip
 from holdfast.policies.cache_ranges import filled
 from holdfast.policies.cache_stale import in_place_of, trouble_of
@@ -62,18 +63,59 @@ class Fetches(Generic[Q, R]):
         self._monotonic = shared.clock.monotonic
         self._counts = shared.counts
 
-    async def fetch(self, trip: Trip[Q], reuse: Lacking) -> R:
+    def fetch(self, trip: Trip[Q], reuse: Lacking) -> Awaitable[R]:
         """Ask the origin, alone or together with others who want the same."""
         ask = trip.ask
+        if (
+            isinstance(reuse, Miss)
+            and ask.method == "GET"
+            and _NOT_FOR_ALL.isdisjoint(ask.fields)
+            and self._flights.find(trip.key) is None
+        ):
+            return self._first(trip, reuse.why)
+        return self._together(trip, reuse)
+
+    async def _first(self, trip: Trip[Q], why: Why) -> R:
+        """Nothing is stored and nobody asks yet. Most such answers may not be stored, so little is made until then."""
+        mark = trip.mark = self._shelf.mark
+        flight = self._flights.lead(trip.key, mark)
+        call, response = trip.call, None
         try:
-            if (
-                isinstance(reuse, Miss)
-                and ask.method == "GET"
-                and _NOT_FOR_ALL.isdisjoint(ask.fields)
-                and self._flights.find(trip.key) is None
-            ):
-                return await self._first(trip, reuse.why)
-            return await self._together(trip, reuse)
+            began, earlier = self._monotonic(), len(call.attempts)
+            response = await self._inner(trip.request)
+            exchange = self._came(call, began, earlier)
+            fields = fields_of(response.headers)
+            judged = self._keeping.judged(trip, response, exchange, fields)
+            if isinstance(judged, Storable):
+                return await self._keeping.pass_on(trip, response, judged.entry, fields, why, flight)
+            self._flights.land(trip.key, flight)
+            told = cache_status.forwarded(why, detail=judged.reason)
+            return passed_on(response, call, self._counts, told, "miss", fields)
+        except BaseException as error:
+            if response is not None:
+                await close(response)
+            self._lost(trip, flight, error)
+            if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
+                raise self._family.refusal(error, trip.request) from None
+            raise
+
+    async def _together(self, trip: Trip[Q], reuse: Lacking) -> R:
+        flights, ask = self._flights, trip.ask
+        try:
+            if ask.method != "GET" or b"range" in ask.fields:  # a part of the answer would be of no use to others
+                return await self._exchange(trip, reuse, None)
+            flight = flights.find(trip.key)
+            if flight is not None and not self._shelf.changed(trip.url, flight.mark):
+                if ask.directives.no_cache or flight.read_here:
+                    return await self._exchange(trip, reuse, None)
+                if not await flights.wait(trip.key, flight, trip.call):
+                    answer = await self._with_others(trip, reuse, flight)
+                    return await self._exchange(trip, reuse, None) if answer is None else answer
+            elif isinstance(reuse, Miss) and is_conditional(ask):
+                return await self._exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
+            else:
+                flight = flights.lead(trip.key, self._shelf.mark)
+            return await self.lead(trip, reuse, flight)
         except (Refused, self._family.transport_error) as error:
             trouble = trouble_of(error, trip.call, self._family)
             instead = None if trouble is None else await self._instead(trip, reuse, trouble)
@@ -82,44 +124,6 @@ class Fetches(Generic[Q, R]):
             if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
                 raise self._family.refusal(error, trip.request) from None
             raise
-
-    async def _first(self, trip: Trip[Q], why: Why) -> R:
-        """Nothing is stored and nobody asks yet. Most such answers may not be stored, so little is made until then."""
-        mark = trip.mark = self._shelf.mark
-        flight = self._flights.lead(trip.key, mark)
-        response: R | None = None
-        try:
-            response, exchange = await self._send(trip.request, trip.call)
-            headers = response.headers.raw
-            fields = fields_of(response.headers)
-            judged = self._keeping.judged(trip, response.status_code, headers, exchange, fields)
-            if isinstance(judged, Storable):
-                return await self._keeping.pass_on(trip, response, judged.entry, headers, fields, why, flight)
-            self._flights.land(trip.key, flight)
-            told = cache_status.forwarded(why, detail=judged.reason)
-            return passed_on(response, trip.call, self._counts, told, "miss", fields)
-        except BaseException as error:
-            if response is not None:
-                await close(response)
-            self._lost(trip, flight, error)
-            raise
-
-    async def _together(self, trip: Trip[Q], reuse: Lacking) -> R:
-        flights, ask = self._flights, trip.ask
-        if ask.method != "GET" or b"range" in ask.fields:  # a part of the answer would be of no use to others
-            return await self._exchange(trip, reuse, None)
-        flight = flights.find(trip.key)
-        if flight is not None and not self._shelf.changed(trip.url, flight.mark):
-            if ask.directives.no_cache or flight.read_here:
-                return await self._exchange(trip, reuse, None)
-            if not await flights.wait(trip.key, flight, trip.call):
-                answer = await self._with_others(trip, reuse, flight)
-                return await self._exchange(trip, reuse, None) if answer is None else answer
-        elif isinstance(reuse, Miss) and is_conditional(ask):
-            return await self._exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
-        else:
-            flight = flights.lead(trip.key, self._shelf.mark)
-        return await self.lead(trip, reuse, flight)
 
     async def lead(self, trip: Trip[Q], reuse: Lacking, flight: Flight) -> R:
         """Ask the origin for all who wait for ``flight``, or come to do so."""
@@ -161,7 +165,8 @@ class Fetches(Generic[Q, R]):
         entry, age = reuse.entry, current_age(reuse.entry, self._monotonic())
         if not if_error(trip.ask, entry, age, self._policy):
             return None
-        answer = await self._answered(trip, entry, age, in_place_of(trouble, entry.lifetime - age, collapsed=collapsed))
+        told = in_place_of(trouble, entry.lifetime - age, collapsed=collapsed)
+        answer = await self._answers.open(trip.request, trip.ask, entry, age, told)
         if answer is not None:
             self._counts.hits += 1
             self._counts.stale += age >= entry.lifetime
@@ -186,25 +191,24 @@ class Fetches(Generic[Q, R]):
         if not isinstance(reuse, Fresh):
             return None
         age = current_age(entry, self._monotonic())
-        answer = await self._answered(trip, entry, age, cache_status.forwarded(why, collapsed=True))
+        told = cache_status.forwarded(why, collapsed=True)
+        answer = await self._answers.open(trip.request, trip.ask, entry, age, told)
         if answer is not None:
             self._counts.collapsed += 1
             trip.call.source, trip.call.cache, trip.call.age = "cache", "collapsed", age
         return answer
 
-    async def _answered(self, trip: Trip[Q], entry: Entry, age: float, told: cache_status.Told) -> R | None:
-        return await self._answers.open(trip.request, trip.ask, entry, age, told)
-
-    async def _exchange(self, trip: Trip[Q], reuse: Lacking, flight: Flight | None) -> R:
+    def _exchange(self, trip: Trip[Q], reuse: Lacking, flight: Flight | None) -> Awaitable[R]:
         """Send the request, conditional if there is something to validate, and make use of the answer."""
         trip.mark = self._shelf.mark
         if flight is not None:
             flight.mark = trip.mark
-        if not isinstance(reuse, Miss):
-            return await self._validate(trip, reuse, flight)
+        return self._get(trip, reuse.why, flight) if isinstance(reuse, Miss) else self._validate(trip, reuse, flight)
+
+    async def _get(self, trip: Trip[Q], why: Why, flight: Flight | None) -> R:
         response, exchange = await self._send(trip.request, trip.call)
         try:
-            return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
+            return await self._keeping.keep(trip, response, exchange, why, flight)
         except BaseException:
             await close(response)
             raise
@@ -268,7 +272,12 @@ class Fetches(Generic[Q, R]):
         conditional: bool,
         gap: Span | None = None,
     ) -> Verdict | Completed:
-        if gap is not None:
+        if gap is None:
+            if conditional and response.status_code == 304:
+                fields = fields_of(response.headers)
+                if (updated := unchanged(trip.ask, old, fields, exchange, self._policy)) is not None:
+                    return updated
+        else:
             rest = judge_rest(old, gap, response.status_code, response.headers.raw, exchange.wall)
             if rest is not None:
                 return Mismatch() if response.is_closed else rest
@@ -306,7 +315,7 @@ class Fetches(Generic[Q, R]):
             return None
         told = cache_status.forwarded(why, status=304, stored=stored)
         age = current_age(entry, self._monotonic())
-        answer = await self._answered(trip, entry, age, told)
+        answer = await self._answers.open(trip.request, trip.ask, entry, age, told)
         if answer is not None:
             self._counts.revalidated += 1
             trip.call.age = age
@@ -316,10 +325,14 @@ class Fetches(Generic[Q, R]):
     async def _send(self, request: Q, call: Call) -> tuple[R, Exchange]:
         began, earlier = self._monotonic(), len(call.attempts)
         response = await self._inner(request)
+        return response, self._came(call, began, earlier)
+
+    def _came(self, call: Call, began: float, earlier: int) -> Exchange:
+        """A response is here, to a request that was handed down at ``began``, after so many ``earlier`` attempts."""
         if len(call.attempts) > earlier:  # queues, backoffs and failed attempts make the answer no older
             began = call.attempts[-1][1]
         now = self._monotonic()
-        return response, Exchange(request_time=began, response_time=now, wall=self._clock.wall())
+        return Exchange(request_time=began, response_time=now, wall=self._clock.wall())
 
     def _conditional(self, trip: Trip[Q], added: Headers) -> Q:
         """A request of ours, with our conditions in place of the caller's."""
@@ -331,7 +344,10 @@ class Fetches(Generic[Q, R]):
             for name in {name.lower() for name, _ in headers.raw} - kept:
                 del headers[name.decode("latin-1")]
         for name, value in added:
-            headers[name.decode("latin-1")] = value.decode("latin-1")
+            if name.lower() in trip.ask.fields:
+                headers[name.decode("latin-1")] = value.decode("latin-1")
+            else:
+                append_field(headers, name, value)
         return attempt
 
 
@@ -346,12 +362,10 @@ class _Editable(Protocol):
 
 async def _discard(response: R, family: Family[Q, R]) -> None:
     """Read an answer without a body to its end, so that its connection can be used again, and close it."""
-    if response.is_closed:
-        return
-    body = family.body(response)
-    if not body.in_memory:
-        await read_body(body, 0, lambda: True)
-    await response.aclose()
+    if not response.is_closed:
+        body = family.body(response)
+        await body.load(0)
+        await body.aclose()
 
 
 async def close(response: ResponseLike) -> None:

@@ -11,12 +11,12 @@ from holdfast.call import Call
 from holdfast.core.buffering import is_stream, read_head
 from holdfast.core.caching import cache_status
 from holdfast.core.caching.entry import Entry, Exchange
-from holdfast.core.caching.fields import Fields, Headers
+from holdfast.core.caching.fields import Fields, delta_seconds
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import PARTIAL, cut_off, judge_part
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Why
-from holdfast.core.caching.storing import Storable, Unstorable, judge
+from holdfast.core.caching.storing import Storable, Unstorable, entered, objection
 from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
 from holdfast.policies.cache_ranges import Parts
@@ -67,13 +67,10 @@ class Keeping(Generic[Q, R]):
         sent: int | None = None,
     ) -> R:
         """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
-        headers = response.headers.raw
         fields = fields_of(response.headers)
-        judged = self.judged(trip, response.status_code, headers, exchange, fields)
+        judged = self.judged(trip, response, exchange, fields)
         if isinstance(judged, Storable):
-            return await self.pass_on(
-                trip, response, judged.entry, headers, fields, why, flight, remove=remove, sent=sent
-            )
+            return await self.pass_on(trip, response, judged.entry, fields, why, flight, remove=remove, sent=sent)
         self._flights.land(trip.key, flight)
         if remove:
             await self._shelf.delete(trip.key)
@@ -85,7 +82,6 @@ class Keeping(Generic[Q, R]):
         trip: Trip[Q],
         response: R,
         entry: Entry,
-        headers: Headers,
         fields: Fields,
         why: Why,
         flight: Flight | None,
@@ -94,7 +90,7 @@ class Keeping(Generic[Q, R]):
         sent: int | None = None,
     ) -> R:
         """Pass on an answer that may be stored, which it is unless it is too long; see `keep`."""
-        length = declared_length(headers)
+        length = _declared(fields, response)
         stored, unstored = False, None
         if length is None or length <= self._policy.max_entry_bytes:
             stored = await self._take(trip, response, entry, length, flight)
@@ -106,14 +102,16 @@ class Keeping(Generic[Q, R]):
         told = cache_status.forwarded(why, status=sent, stored=stored, detail=unstored)
         return passed_on(response, trip.call, self._counts, told, "miss", fields)
 
-    def judged(
-        self, trip: Trip[Q], status: int, headers: Headers, exchange: Exchange, fields: Fields
-    ) -> Storable | Unstorable:
-        if status == 401 and trip.call.options.identity is not None and trip.ask.terms.lifetime(status) is None:
+    def judged(self, trip: Trip[Q], response: R, exchange: Exchange, fields: Fields) -> Storable | Unstorable:
+        ask, key, status, policy = trip.ask, trip.key, response.status_code, self._policy
+        if status == 401 and trip.call.options.identity is not None and ask.terms.lifetime(status) is None:
             return Unstorable("status")  # it is about a token, which the identity outlives
         if status == PARTIAL:
-            return judge_part(trip.ask, trip.key, headers, exchange, self._policy, trip.identity, fields)
-        return judge(trip.ask, trip.key, status, headers, exchange, self._policy, trip.identity, fields)
+            return judge_part(ask, key, response.headers.raw, exchange, policy, trip.identity, fields)
+        reason = objection(ask, status, fields, exchange, policy)
+        if reason is not None:
+            return Unstorable(reason)
+        return entered(ask, key, status, response.headers.raw, exchange, policy, trip.identity, fields)
 
     async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
         """See to it that the body is stored; True if it is already.
@@ -133,7 +131,7 @@ class Keeping(Generic[Q, R]):
         if whole is None or len(whole) > self._policy.max_entry_bytes or length not in (None, len(whole)):
             self._flights.land(trip.key, flight)
             return False
-        return await self.store(trip, entry.with_body(whole), flight)
+        return await self.store(trip, entry.complete(whole), flight)
 
     async def _record(
         self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None
@@ -145,7 +143,7 @@ class Keeping(Generic[Q, R]):
         async def whole(kept: bytes | Spool) -> None:
             nonlocal stored
             if isinstance(kept, bytes):
-                stored = await self.store(trip, entry.with_body(kept), flight)
+                stored = await self.store(trip, entry.complete(kept), flight)
             else:
                 stored = await self._store_spooled(trip, entry, kept, flight)
 
@@ -191,7 +189,8 @@ class Keeping(Generic[Q, R]):
             if joining and entry.status == PARTIAL:
                 stored = await self._parts.join(trip.request, trip.url, entry, trip.mark)
             else:
-                stored = await self._shelf.put(entry, trip.mark)
+                now = self._shelf.put_now(entry, trip.mark)
+                stored = await self._shelf.put(entry, trip.mark) if now is None else now
         finally:
             # Also if the store is full or down: the answer is whole, and those who wait asked before it came.
             self._flights.land(trip.key, flight, entry)
@@ -212,6 +211,12 @@ def endless(response: ResponseLike) -> bool:
     """Whether the body may go on for ever: events and lines without a declared length."""
     head = read_head(response.headers.raw)
     return head.length is None and is_stream(head, response.status_code)
+
+
+def _declared(fields: Fields, response: ResponseLike) -> int | None:
+    """As `declared_length`, which need not look where it is one whole number."""
+    value = fields.get(b"content-length")
+    return delta_seconds(value) if value is None or value.isdigit() else declared_length(response.headers.raw)
 
 
 async def _content(response: R, family: Family[Q, R], length: int | None) -> bytes | None:

@@ -20,7 +20,7 @@ from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.groups import group_tag_within, read_groups
 from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
-from holdfast.core.caching.key import CERTIFICATE, EVERYBODY, Identity, origin_of, primary_key, target
+from holdfast.core.caching.key import CERTIFICATE, EVERYBODY, Identity, key_of_target, origin_of, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
 from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
@@ -224,7 +224,7 @@ class CacheLayer(Generic[Q, R]):
         if rule is not None:
             url = without_query(url, rule.ignore_query) if rule.ignore_query else url
             partition = identity.divided(partition, ask.fields, rule.key_headers)
-        return url, primary_key(ask.method, url, partition)
+        return url, key_of_target(url, partition)
 
     def _barred(self, fields: Fields, options: Options, url: str, rule: CacheRule | None, signed: bool) -> str | None:
         """Why the cache must keep out, for reasons that the request's cache directives know nothing of.

@@ -110,8 +110,8 @@ class Shelf:
         found = await self.run(lambda: self._store.get(key))
         return () if found is None else found
 
-    async def put(self, entry: Entry, mark: int) -> bool:
-        """Store an answer whose fetch began at ``mark``; False if it was not stored."""
+    def put_now(self, entry: Entry, mark: int) -> bool | None:
+        """As `put`, without an await; None where there has to be one."""
         if (
             self._put_now is not None
             and self.mark == mark  # nothing was purged since
@@ -124,6 +124,13 @@ class Shelf:
                 return False
             self._opened = True
             return True
+        return None
+
+    async def put(self, entry: Entry, mark: int) -> bool:
+        """Store an answer whose fetch began at ``mark``; False if it was not stored."""
+        now = self.put_now(entry, mark)
+        if now is not None:
+            return now
         return await self.commit(lambda: _done(self._store.put(entry)), entry, mark) is not None
 
     async def commit(

@@ -57,10 +57,8 @@ class Flight:
         self.moved = now
         self._reader = running_task()
 
-    def end(self, entry: Entry | None) -> None:
+    def end(self) -> None:
         self.over = True
-        if entry is not None:
-            self.entry = entry
         if self._reader is not None:
             self._reader = None
         if self.line is not None:
@@ -91,7 +89,9 @@ class Flights:
             return
         if self._by_key.get(key) is flight:
             del self._by_key[key]
-        flight.end(entry)
+        if entry is not None:
+            flight.entry = entry
+        flight.end()
 
     def leave(self, key: str, flight: Flight) -> None:
         """The leader is gone, and nothing is known about the answer: one follower leads, the others wait on."""

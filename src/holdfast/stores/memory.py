@@ -77,13 +77,15 @@ class MemoryStore:
 
     def put_now(self, entry: Entry) -> None:
         """As `put`, at once; see `holdfast.stores.base.SyncPut`."""
-        before = self._records.get(entry.key)
+        key, size = entry.key, _size(entry)
+        before = self._records.get(key)
         if isinstance(before, Entry) and before.variant == entry.variant and before.vary == entry.vary:
             before = None
-        if before is None and _size(entry) <= self.max_bytes:
-            self._set(entry.key, entry)
+        if before is None and size <= self.max_bytes:
+            self._set(key, entry, size)
         else:
-            self._set(entry.key, self._beside(entry, () if before is None else _variants(before)))
+            kept = self._beside(entry, () if before is None else _variants(before))
+            self._set(key, _record(kept), sum(map(_size, kept)))
 
     async def put(self, entry: Entry) -> None:
         """Store an entry, and forget those used longest ago until it fits."""
@@ -111,7 +113,7 @@ class MemoryStore:
             variants = _variants(record)
             kept = tuple(entry for entry in variants if tag not in entry.tags)
             if len(kept) < len(variants):
-                self._set(key, _record(kept))
+                self._set(key, _record(kept), sum(map(_size, kept)))
                 removed += len(variants) - len(kept)
         return removed
 
@@ -130,7 +132,7 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Nothing is held open, so nothing happens; the entries stay."""
 
-    def _beside(self, entry: Entry, others: tuple[Entry, ...]) -> _Record | None:
+    def _beside(self, entry: Entry, others: tuple[Entry, ...]) -> tuple[Entry, ...]:
         """What to store of ``entry`` and the variants of its key: the ones put last, as many as fit."""
         variants = [entry] if _size(entry) <= self.max_bytes else []
         same = (entry.vary, entry.variant)
@@ -138,16 +140,16 @@ class MemoryStore:
         del variants[self.max_variants :]
         while sum(map(_size, variants)) > self.max_bytes:
             variants.pop()
-        return _record(tuple(variants))
+        return tuple(variants)
 
-    def _set(self, key: str, record: _Record | None) -> int:
+    def _set(self, key: str, record: _Record | None, size: int = 0) -> int:
         """Have ``record`` in place of what ``key`` had, and forget others until it fits; how many variants it had."""
         records = self._records
         before = records.pop(key, None)
         removed = 0 if before is None else self._forget(key, before)
         if record is not None:
             records[key] = record
-            self.bytes_used += _size(record) if isinstance(record, Entry) else sum(map(_size, record))
+            self.bytes_used += size
             if not key.startswith(_COMMON):
                 self._indexed.setdefault(self._group(key), {})[key] = None
             while self.bytes_used > self.max_bytes or len(records) > self.max_entries:
@@ -184,8 +186,9 @@ def _record(variants: tuple[Entry, ...]) -> _Record | None:
 
 def _size(entry: Entry) -> int:
     """Bytes that an entry counts for."""
-    key = entry.key
-    size = entry.size + len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
+    key, body = entry.key, entry.body
+    size = len(body) if isinstance(body, bytes) else body.size
+    size += len(entry.head) + len(entry.variant) + len(key) + _ENTRY_OVERHEAD
     if not key.startswith(_COMMON):
         size += _INDEX_OVERHEAD
     if entry.tags:  # as if each entry had its own, since those of a hostile origin all differ

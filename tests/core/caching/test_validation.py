@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.caching.entry import Entry
-from holdfast.core.caching.fields import LONGEST_LIST
+from holdfast.core.caching.fields import LONGEST_LIST, combine
 from holdfast.core.caching.freshness import is_fresh
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.request import read_ask
@@ -24,6 +25,7 @@ from holdfast.core.caching.validation import (
     not_modified,
     not_modified_headers,
     same_representation,
+    unchanged,
     with_conditions,
 )
 from tests.core.caching.building import (
@@ -329,6 +331,65 @@ def test_no_answer_raises(headers: list[tuple[bytes, bytes]], status: int, metho
     )
     if status >= 500:
         assert verdict == Untouched()
+
+
+SAID = [
+    "Cache-Control: max-age=60",
+    'Cache-Control: max-age=60, no-cache="X-A, ETag"',
+    "CDN-Cache-Control: max-age=5",
+    "Expires: Sun, 06 Nov 2094 08:49:37 GMT",
+    f"Last-Modified: {EARLIER}",
+    'ETag: "a"',
+    'etag: W/"a"',
+    "Vary: Accept",
+    "Set-Cookie: a=1",
+    "Set-Cookie: b=2",
+    'Cache-Groups: "g"',
+    "X-A: Date",
+    "Age: 7",
+    f"DATE: {NOW}",
+    "Connection: close, X-A",
+    "Content-Length: 4",
+    "Content-Encoding: gzip",
+]
+POLICIES = [PRIVATE, SHARED, CachePolicy(targets=("CDN-Cache-Control",)), CachePolicy(heuristic=False)]
+
+
+def lines(entry: Entry) -> list[tuple[bytes, bytes]]:
+    return sorted((name.lower(), value) for name, value in entry.headers)
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.sampled_from(SAID), max_size=3, unique=True),
+    st.lists(st.sampled_from(SAID), max_size=1),
+    st.sampled_from([f"Date: {LATER}", f"Date: {NOW}", f"DATE: {LATER}", f"Date: {NOW}\nDate: {NOW}", "Date: soon"]),
+    st.sampled_from(POLICIES),
+    st.sampled_from(POLICIES),
+)
+def test_a_304_that_tells_no_news_is_judged_as_any_other(
+    before: list[str], more: list[str], date: str, policy: CachePolicy, today: CachePolicy
+) -> None:
+    entry = stored("\n".join(["Cache-Control: max-age=9", 'ETag: "e"', *before]), policy=policy)
+    when = exchange(RECEIVED + 100.0, wall=WALL + 100.0)
+    headers = block("\n".join([*before, *more, date]))
+    quick = unchanged(ask(), entry, combine(headers), when, today)
+    if quick is None:
+        return
+    verdict = judge_answer(
+        ask(), entry, conditional=True, status=304, headers=headers, exchange=when, policy=today, identity=IDENTITY
+    )
+    assert isinstance(verdict, Updated)
+    assert verdict.keep == quick.keep
+    assert replace(verdict.entry, head=quick.entry.head) == quick.entry
+    assert lines(verdict.entry) == lines(quick.entry)
+
+
+def test_a_304_with_nothing_new_but_its_date_leaves_the_fields_as_they_were() -> None:
+    found = unchanged(ask(), ENTRY, combine(block(f'ETag: "a"\nDate: {LATER}\nContent-Length: 0')), exchange(), PRIVATE)
+    assert found is not None
+    assert found.entry.headers == [*ENTRY.headers[:-1], (b"Date", MINUTE_LATER)]
+    assert unchanged(ask(), ENTRY, combine(block(f'ETag: "a"\nDate: {LATER}\nX-A: 2')), exchange(), PRIVATE) is None
 
 
 @given(st.binary(), st.binary())

@@ -108,9 +108,12 @@ def is_passing(key: str) -> bool:
 
 def primary_key(method: str, url: str, partition: str = NOBODY) -> str:
     """Key of a request; GET and HEAD share one, since a stored GET answers both."""
-    if method == "HEAD":
-        method = "GET"
-    return f"{method} {partition} {target(url)}"
+    return f"{'GET' if method == 'HEAD' else method} {partition} {target(url)}"
+
+
+def key_of_target(url: str, partition: str) -> str:
+    """`primary_key` of a GET, or a HEAD, whose URL is one that `target` gave."""
+    return f"GET {partition} {url}"
 
 
 def split_key(key: str) -> tuple[str, str, str]:

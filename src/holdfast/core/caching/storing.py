@@ -13,7 +13,7 @@ from holdfast.core.caching.freshness import HEURISTIC_STATUSES, freshness_lifeti
 from holdfast.core.caching.groups import joined, read_groups, tags_of
 from holdfast.core.caching.key import Identity, is_nobodys, origin_of, split_key
 from holdfast.core.caching.policy import CachePolicy
-from holdfast.core.caching.request import Ask
+from holdfast.core.caching.request import NO_TERMS, Ask
 from holdfast.core.caching.stale import of_use_when_stale
 from holdfast.core.caching.targeted import effective_directives
 from holdfast.core.caching.vary import ANYTHING, variant_of, vary_names
@@ -87,21 +87,42 @@ def judge(
     Decided from that alone; that the body came whole and is not too long is for the caller.
     """
     said = combine(headers) if said is None else said
+    reason = objection(ask, status, said, exchange, policy)
+    if reason is not None:
+        return Unstorable(reason)
+    return entered(ask, key, status, headers, exchange, policy, identity, said)
+
+
+def objection(ask: Ask, status: int, said: Fields, exchange: Exchange, policy: CachePolicy) -> Objection | None:
+    """The first half of `judge`, all that most answers of an API need: no entry is made of them."""
     fields = heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
     if reason := _objection(ask, status, fields, directives, policy):
-        return Unstorable(reason)
-    lasting = of_use_when_stale(directives, policy)
+        return reason
     if (
-        not lasting
-        and _VALIDATORS.isdisjoint(fields)
+        _VALIDATORS.isdisjoint(fields)
         and not _lifetime(ask, status, fields, directives, exchange, policy)
+        and not of_use_when_stale(directives, policy)
     ):
-        return Unstorable("no lifetime and no validator")  # most answers of an API: no entry is made of them
+        return "no lifetime and no validator"
+    return None
+
+
+def entered(
+    ask: Ask,
+    key: str,
+    status: int,
+    headers: Headers,
+    exchange: Exchange,
+    policy: CachePolicy,
+    identity: Identity,
+    said: Fields,
+) -> Storable | Unstorable:
+    """The second half of `judge`, for a response that `objection` has none to."""
     entry = make_entry(ask, key, status, headers, exchange, policy, identity, said)
     if entry is None:
         return Unstorable("malformed")
-    if not entry.lifetime and not lasting and _VALIDATORS.isdisjoint(entry.fields):
+    if not entry.lifetime and _VALIDATORS.isdisjoint(entry.fields) and not of_use_when_stale(entry.directives, policy):
         return Unstorable("no lifetime and no validator")
     return Storable(entry)
 
@@ -126,11 +147,8 @@ def make_entry(
     terms = ask.terms
     fields = heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
-    _, partition, url = split_key(key)
-    set_cookie = not (policy.shared or is_nobodys(partition)) or policy.store_set_cookie
-    kept = stored_headers(
-        headers, said, directives, policy, set_cookie=set_cookie and b"set-cookie" not in terms.ignored
-    )
+    set_cookie = b"set-cookie" in said and b"set-cookie" not in terms.ignored and _keeps_cookies(key, policy)
+    kept = stored_headers(headers, said, directives, policy, set_cookie=set_cookie)
     if b"date" not in said:  # RFC 9110 6.6.1
         kept.append((b"Date", format_date(exchange.wall)))
     head = pack(kept)
@@ -138,9 +156,6 @@ def make_entry(
         return None
     vary = vary_names(fields.get(b"vary"))
     lifetime = _lifetime(ask, status, fields, directives, exchange, policy)
-    groups = (*read_groups(fields.get(b"cache-groups")), *terms.rule.groups, *terms.groups)
-    if groups or terms.operation is not None or tags:
-        tags = joined(tags_of(origin_of(url), groups, terms.operation), tags)
     return Entry(
         key=key,
         status=status,
@@ -153,15 +168,67 @@ def make_entry(
         initial_age=initial_age(fields, exchange),
         response_time=exchange.response_time,
         wall=exchange.wall,
-        tags=tags,
+        tags=_tags(ask, key, fields, tags),
     )
+
+
+def renewed(ask: Ask, entry: Entry, date: bytes, exchange: Exchange, policy: CachePolicy) -> Entry | None:
+    """The entry that `make_entry` would make of an entry's own fields, but with another Date.
+
+    None where all of them would have to be read again: they were dropped or ignored in part, or are read otherwise
+    by the settings of today.
+    """
+    stored = entry.fields
+    if b"date" not in stored or b"set-cookie" in stored or b"\n" in date or ask.terms.rule.ignore:
+        return None
+    fields = {**stored, b"date": date}
+    directives = effective_directives(fields, policy.targets)
+    if directives is not entry.directives and directives != entry.directives:
+        return None
+    if directives.no_cache_fields or directives.private_fields or vary_names(fields.get(b"vary")) != entry.vary:
+        return None
+    head = entry.head
+    if date != stored[b"date"]:
+        lines = head.split(b"\n")
+        if len(lines) != 2 * len(stored):  # some fields have several lines
+            return None
+        lines[2 * list(stored).index(b"date") + 1] = date
+        head = b"\n".join(lines)
+    return Entry(
+        key=entry.key,
+        status=entry.status,
+        head=head,
+        body=entry.body,
+        vary=entry.vary,
+        variant=entry.variant,
+        directives=entry.directives,
+        lifetime=_lifetime(ask, entry.status, fields, directives, exchange, policy),
+        initial_age=initial_age(fields, exchange),
+        response_time=exchange.response_time,
+        wall=exchange.wall,
+        tags=_tags(ask, entry.key, fields, entry.tags),
+    )
+
+
+def _tags(ask: Ask, key: str, fields: Fields, tags: tuple[str, ...]) -> tuple[str, ...]:
+    """``tags``, and those that the response and the user give."""
+    terms = ask.terms
+    groups = (*read_groups(fields.get(b"cache-groups")), *terms.rule.groups, *terms.groups)
+    if groups or terms.operation is not None or tags:
+        return joined(tags_of(origin_of(split_key(key)[2]), groups, terms.operation), tags)
+    return tags
+
+
+def _keeps_cookies(key: str, policy: CachePolicy) -> bool:
+    """Whether a Set-Cookie may be handed to all who find an entry under ``key``."""
+    return policy.store_set_cookie or not (policy.shared or is_nobodys(split_key(key)[1]))
 
 
 def _lifetime(
     ask: Ask, status: int, fields: Fields, directives: ResponseDirectives, exchange: Exchange, policy: CachePolicy
 ) -> float:
     """Seconds of freshness from the making of the response on: the user's word from its arrival on, or its own."""
-    ttl = ask.terms.lifetime(status)
+    ttl = None if ask.terms is NO_TERMS else ask.terms.lifetime(status)
     if ttl is None:
         return freshness_lifetime(status, fields, directives, exchange.wall, policy)
     return initial_age(fields, exchange) + ttl if ttl else 0.0
@@ -188,10 +255,12 @@ def stored_headers(
     Fields that ``no-cache="..."`` or, in a shared cache, ``private="..."`` name are left out, which lets the
     rest be used without asking (RFC 9111 5.2.2.4, 5.2.2.7).
     """
-    dropped = connection_fields(fields) | directives.no_cache_fields
+    dropped = connection_fields(fields)
+    if directives.no_cache_fields:
+        dropped |= directives.no_cache_fields
     if policy.shared:
         dropped |= directives.private_fields
-    if not set_cookie:
+    if not set_cookie and b"set-cookie" in fields:
         dropped |= {b"set-cookie"}
     if dropped.isdisjoint(fields):
         return list(headers)
@@ -240,7 +309,7 @@ def _objection(
         return "malformed"
     if vary_names(fields.get(b"vary")) == ANYTHING:
         return "vary"
-    if ask.terms.lifetime(status) is None and not _invited(status, fields, directives, policy):
+    if not _invited(status, fields, directives, policy) and ask.terms.lifetime(status) is None:
         return "status"
     return None
 

@@ -14,7 +14,7 @@ from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.ranges import strong_validator
 from holdfast.core.caching.request import Ask
-from holdfast.core.caching.storing import connection_fields, make_entry, may_keep
+from holdfast.core.caching.storing import connection_fields, make_entry, may_keep, renewed
 from holdfast.core.caching.vary import ANYTHING
 
 
@@ -59,6 +59,7 @@ _TAG: Final = re.compile(rb'(?:W/)?"[^"]*"|[^\s,]+')
 _IN_A_304: Final = frozenset(
     (b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary", b"last-modified")
 )
+_DATE: Final = frozenset((b"date",))
 _GONE: Final = (404, 410)
 _LATER: Final = (408, 425, 429)  # about this request's moment, not about the resource
 
@@ -117,6 +118,25 @@ def judge_answer(
     return Superseded(remove=ask.method == "HEAD" or not is_fresh(entry, exchange.response_time))
 
 
+def unchanged(ask: Ask, entry: Entry, fields: Fields, exchange: Exchange, policy: CachePolicy) -> Updated | None:
+    """What `judge_answer` says of a 304 to our conditions that tells nothing new but its Date, as most do.
+
+    None for any other. ``fields`` are the 304's. The fields stay in the order in which they were stored.
+    """
+    date = fields.get(b"date")
+    if entry.status == 206 or date is None or parse_date(date, exchange.wall) is None:
+        return None
+    if not same_representation(entry, fields):
+        return None
+    news = {name for name, _ in fields.items() - entry.fields.items()}
+    if not news <= _DATE and not news - _not_merged(fields) <= _DATE:
+        return None
+    updated = renewed(ask, entry, date, exchange, policy)
+    if updated is None:
+        return None
+    return Updated(updated, keep=may_keep(ask, updated.directives, updated.status, policy) is None)
+
+
 def same_representation(entry: Entry, fields: Fields) -> bool:
     """Whether a 304's validators, if it names any, are the entry's (RFC 9111 4.3.4).
 
@@ -167,12 +187,17 @@ def merged(stored: Headers, received: Headers, said: Fields | None = None) -> li
     ``said``: the received ones as `combine` reads them.
     """
     fields = combine(received) if said is None else said
-    left_out = (connection_fields(fields) - {b"age"}) | {b"content-length"}
+    left_out = _not_merged(fields)
     added = [pair for pair in received if pair[0].lower() not in left_out]
     replaced = fields.keys() - left_out
     # Without a Date of its own, a 304 was made now. The old Date would have the entry stale for ever.
     replaced.add(b"date")
     return [pair for pair in stored if pair[0].lower() not in replaced] + added
+
+
+def _not_merged(fields: Fields) -> frozenset[bytes]:
+    """Names of a 304's fields that are not for the stored answer; Age is, since it tells how old the 304 was."""
+    return (connection_fields(fields) - {b"age"}) | {b"content-length"}
 
 
 def _update(
