@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
 __all__ = ["Figure", "Rounds", "Section", "interleaved", "median_difference", "median_ratio", "show", "table"]
@@ -79,5 +81,16 @@ def show(sections: Iterable[Section], *, as_json: bool) -> str:
 
 def _indented(section: Section) -> str:
     verdicts = {True: "kept", False: "NOT KEPT", None: ""}
-    rows = [(figure.name, figure.value, figure.bar, verdicts[figure.kept]) for figure in section.figures]
+    values = _lined_up([figure.value for figure in section.figures])
+    rows = [
+        (figure.name, value, figure.bar, verdicts[figure.kept])
+        for figure, value in zip(section.figures, values, strict=True)
+    ]
     return "\n".join(f"  {line}" for line in table(rows).splitlines())
+
+
+def _lined_up(values: Iterable[str]) -> list[str]:
+    """Values whose parts stand under each other; what separates parts is three spaces."""
+    rows = [re.split(" {3,}", value) for value in values]
+    columns = [[part.rjust(max(map(len, parts))) for part in parts] for parts in zip_longest(*rows, fillvalue="")]
+    return ["   ".join(parts) for parts in zip(*columns, strict=True)]
