@@ -56,6 +56,7 @@ class Recording:
         passed: Callable[[], None],
     ) -> None:
         self._body = body
+        self._reading: AsyncIterator[bytes] | None = None
         self._shelf = shelf
         self._memory = memory
         self._limit = limit
@@ -75,10 +76,12 @@ class Recording:
         return self._chunks is not None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._reading = self._body.chunks()
+        if self._reading is None:  # an `async for` over what was given out as an iterator asks again
+            self._reading = self._body.chunks()
         return self
 
     async def __anext__(self) -> bytes:
+        assert self._reading is not None, "it is iterated over"
         try:
             chunk = await self._reading.__anext__()
         except StopAsyncIteration:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, Generic, Literal
 
 import anyio
@@ -23,7 +24,7 @@ from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
 from holdfast.core.caching.key import CERTIFICATE, EVERYBODY, Identity, key_of_target, origin_of, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
-from holdfast.core.caching.reuse import Bypass, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
+from holdfast.core.caching.reuse import Bypass, Complete, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
 from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies.cache_fetch import Fetches, close
@@ -130,16 +131,16 @@ class CacheLayer(Generic[Q, R]):
                 return response
             reuse = Unsatisfiable() if ask.directives.only_if_cached else Miss("uri-miss")  # its body is gone
         match reuse:
-            case Bypass(why):
-                return await self._around(request, call, why)
-            case Unsatisfiable():
-                return unsatisfied(self._family, request, call, self._counts)
+            case Miss() | Validate() | Complete():
+                return await self._fetch(self._trip(request, call, ask, key, url, identity, rule), reuse)
             case Meanwhile(entry, age):
                 trip = self._trip(request, call, ask, key, url, identity, rule)
                 response = await self._meanwhile(trip, entry, age)
                 return await self._fetch(trip, Validate(entry, "stale")) if response is None else response
-            case _:
-                return await self._fetch(self._trip(request, call, ask, key, url, identity, rule), reuse)
+            case Bypass(why):
+                return await self._around(request, call, why)
+            case Unsatisfiable():
+                return unsatisfied(self._family, request, call, self._counts)
 
     async def stored(self, request: Q, past: float, *, instead_of: Literal["network", "error"]) -> R | None:
         """What is stored for a request, at most ``past`` seconds past its time; None if nothing may be given.
@@ -241,7 +242,7 @@ class CacheLayer(Generic[Q, R]):
             return "certificate"
         host = fields.get(b"host")
         # A Host of the caller's own names another resource than the URL does, and the key holds the URL.
-        if host is not None and not url.startswith(f"{host.decode('latin-1').lower()}/", url.find("//") + 2):
+        if host is not None and not url.startswith(_authority(host), url.find("//") + 2):
             return "host"
         return None
 
@@ -293,6 +294,12 @@ def _ask_of(request: RequestLike, call: Call) -> Ask:
     if call.owner is not None and call.owner.certificate is not None:
         ask.fields = {**ask.fields, CERTIFICATE: call.owner.certificate}
     return ask
+
+
+@lru_cache(maxsize=64)
+def _authority(host: bytes) -> str:
+    """How a URL goes on behind its ``//`` if this is its Host."""
+    return f"{host.decode('latin-1').lower()}/"
 
 
 def _asked(ask: Ask, option: str | Mapping[str, float]) -> Ask:
