@@ -172,9 +172,15 @@ async def test_rows_end_with_silence_and_not_with_the_deadline(family: FamilyMod
 @pytest.mark.parametrize("kind", ["events", "rows"])
 async def test_a_line_has_a_cap(family: FamilyModules, kind: str) -> None:
     headers = EVENTS if kind == "events" else ROWS
-    async with stage(family, [Reply(200, headers=headers, body=(b"data: xxxxx",) * 10)]) as s:
+    first = b"data: Ada\n\ndata: xxxxx" if kind == "events" else b'"Ada"\n"xxxxx'
+    seen: list[Any] = []
+    async with stage(family, [Reply(200, headers=headers, body=(first, *(b"xxxxxxxxxx",) * 10))]) as s:
         with pytest.raises(LineTooLong) as raised:
             await drain(getattr(s.shop.GET("/feed", str), kind)(longest=50))
+    async with stage(family, [Reply(200, headers=headers, body=(first + b"x" * 100,))]) as s:
+        with pytest.raises(LineTooLong) as raised:
+            await drain(getattr(s.shop.GET("/feed", str), kind)(longest=50), seen)
+        assert len(seen) == 1  # what came before it, in the same piece
         assert raised.value.limit == 50
         assert isinstance(raised.value, family.http.TransportError)
 

@@ -37,6 +37,7 @@ class Rows(Generic[T]):
         self._idle: Final = check_idle(idle)
         self._lines: Final = Lines(check_longest(longest))
         self._ready: deque[bytes] = deque()
+        self._failure: Exception | None = None  # raised when the rows before it were read
         self._incoming: Incoming | None = None
 
     async def __aenter__(self) -> Self:
@@ -65,13 +66,16 @@ class Rows(Generic[T]):
     async def __anext__(self) -> T:
         incoming = self._open()
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             piece = await incoming.next()
             try:
                 # A last line needs no end; what is cut off with its connection was raised as an error before.
                 self._ready.extend(filter(None, [self._lines.end()] if piece is None else self._lines.feed(piece)))
             except LineTooLong as error:
+                self._failure = self._channel.backend.family.refusal(error, incoming.response.request)
                 await incoming.aclose()
-                raise self._channel.backend.family.refusal(error, incoming.response.request) from None
+                continue
             if piece is None and not self._ready:
                 raise StopAsyncIteration
         return self._value(self._ready.popleft(), incoming.response)

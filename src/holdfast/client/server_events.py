@@ -76,6 +76,7 @@ class ServerEvents(Generic[T]):
         self._in_vain = 0  # connections in a row that brought no event
         self._ready: deque[RawEvent] = deque()
         self._stream: EventStream | None = None
+        self._failure: Exception | None = None  # raised when the events before it were read
         self._incoming: Incoming | None = None
         self._entered = False
 
@@ -105,6 +106,8 @@ class ServerEvents(Generic[T]):
         if not self._entered:
             raise RuntimeError("events are read inside `async with call.events() as events`")
         while not self._ready:
+            if self._failure is not None:
+                raise self._failure
             if self._incoming is None:
                 raise StopAsyncIteration
             await self._read(self._incoming)
@@ -133,8 +136,8 @@ class ServerEvents(Generic[T]):
                 self._ready.append(event)
                 self._in_vain = 0
         except LineTooLong as error:
+            self._failure = family.refusal(error, incoming.response.request)
             await self._disconnect()
-            raise family.refusal(error, incoming.response.request) from None
 
     async def _go_on(self, lost: Exception | None) -> None:
         """Connect anew after a stream has ended (``lost``: with this error), if that may be; else it is over."""
