@@ -71,7 +71,10 @@ class Door:
         if drain > 0 and self.running > 0:
             clock = SystemClock()
             await self._last.wait(clock, clock.monotonic() + drain, lambda: None)
+            if self.closed:  # by somebody who did not want to wait
+                return
         self.closed = True
+        self._last.admit(len(self._last))
         pipeline.dismiss(closed_error, owner=self)
         try:
             await self._background.aclose()

@@ -541,7 +541,8 @@ class ResilientTransport(httpx.AsyncBaseTransport):
     async def aclose(self, drain: float = 0.0) -> None:
         """Refuse new calls (`Closed`), let running ones end for up to ``drain`` seconds, then close ``inner``.
 
-        Callers of this transport who stand in a queue are sent away with `Closed`. Safe to call again.
+        Callers of this transport who stand in a queue are sent away with `Closed`. Safe to call again; while it
+        drains, a call without ``drain`` ends that wait.
         """
         await self._door.close(self.pipeline, self._inner, drain)
 

@@ -266,6 +266,31 @@ async def test_a_drain_lets_running_calls_end_and_refuses_new_ones(
         assert server.count() == 5
 
 
+async def test_who_closes_in_a_hurry_ends_the_wait_of_who_lets_calls_end(family: FamilyModules) -> None:
+    closed = 0
+
+    class Inner(family.http.AsyncBaseTransport):  # type: ignore[misc, name-defined]  # a base known at run time only
+        async def handle_async_request(self, request: Any) -> Any:
+            await anyio.sleep_forever()
+
+        async def aclose(self) -> None:
+            nonlocal closed
+            closed += 1
+
+    transport = family.holdfast.ResilientTransport(Pipeline(deadline=None, attempt_timeout=None), inner=Inner())
+    with anyio.fail_after(5.0):
+        async with anyio.create_task_group() as tasks:
+            http = family.http.AsyncClient(transport=transport, timeout=None)
+            tasks.start_soon(http.get, "http://api.test/")
+            await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as closing:
+                closing.start_soon(partial(transport.aclose, drain=60.0))
+                await anyio.wait_all_tasks_blocked()
+                await http.aclose()
+            tasks.cancel_scope.cancel()
+    assert closed == 1
+
+
 @of_row("C13-streams")
 async def test_closing_ends_bodies_that_are_being_read(family: FamilyModules, server: FaultyServer) -> None:
     server.on("/stalls", Drip(bytes(400_000), every=60.0))
