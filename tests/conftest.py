@@ -180,6 +180,9 @@ def refuse_to_leave_this_machine(event: str, arguments: tuple[object, ...]) -> N
 
 sys.addaudithook(refuse_to_leave_this_machine)
 
+# Images set it, and then each of some forty processes that tests start compiles all that it imports of ours: 11 s.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A script's shell has what it starts with `&` ignore SIGINT, and so does all that is started from there: tests that
 # interrupt a program would wait for its end for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
