@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from email.parser import BytesParser
 from email.policy import HTTP
 from io import BytesIO
@@ -50,7 +51,7 @@ async def scene(family: FamilyModules) -> Any:
         yield shop, origin
 
 
-async def flood() -> AsyncIterator[bytes]:
+async def flood() -> AsyncGenerator[bytes, None]:
     while True:  # more than any socket keeps
         yield BODY
 
@@ -224,8 +225,9 @@ async def test_an_upload_that_makes_progress_takes_its_time_and_one_that_stands_
         assert len(server.requests[-1].body) == 8000
         with pytest.raises(DeadlineExceeded):
             await put(shop, "/file", trickle(1000), deadline=0.1)
-        with pytest.raises(family.http.WriteTimeout):
-            await put(shop, "/unread", flood())
+        async with aclosing(flood()) as endless:
+            with pytest.raises(family.http.WriteTimeout):
+                await put(shop, "/unread", endless)
         with pytest.raises(family.http.ReadTimeout):
             await put(shop, "/unanswered", chunks())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import gzip
+import time
 import zlib
 from typing import Any
 
@@ -479,8 +480,9 @@ async def test_many_small_cookies_take_linear_time(family: FamilyModules, server
     cookies = tuple(("set-cookie", f"c{number}=1") for number in range(4000))
     server.on("/fault", Answer(headers=cookies, body=b"good"))
     async with surviving(family, server, client={"timeout": 10.0}) as http:
-        with stopwatch() as measured:
-            response = await http.get(f"{server.url}/fault")
+        began = time.thread_time()  # whatever else the machine does
+        response = await http.get(f"{server.url}/fault")
+        worked = time.thread_time() - began
         assert (response.text, len(http.cookies)) == ("good", 4000)
-        assert measured.seconds < 3.0 + STALL
+        assert worked < 3.0
         http.cookies.clear()

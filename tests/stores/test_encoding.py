@@ -99,6 +99,12 @@ def test_a_field_of_another_kind_is_unreadable_or_of_its_kind(name: str, value: 
     )
 
 
+def test_what_was_read_before_does_not_stand_in_for_what_only_equals_it() -> None:
+    decode(record(directives={"no_cache": True}))
+    with pytest.raises(Unreadable):
+        decode(record(directives={"no_cache": 1}))
+
+
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_one_changed_byte_is_seen(at: int, flipped: int) -> None:
     good = bytearray(record())

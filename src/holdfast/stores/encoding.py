@@ -200,8 +200,9 @@ def _shared(value: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @lru_cache(maxsize=512)
-def _directives(items: tuple[tuple[str, Any], ...]) -> ResponseDirectives:
-    return ResponseDirectives(**_read({name: _thawed(value) for name, value in items}, _DIRECTIVES))
+def _directives(items: tuple[tuple[str, type[Any], Any], ...]) -> ResponseDirectives:
+    """With the type of each, since 1 and 1.0 would be found in the place of true."""
+    return ResponseDirectives(**_read({name: _thawed(value) for name, _, value in items}, _DIRECTIVES))
 
 
 def _frozen(value: Any) -> Any:
@@ -232,7 +233,7 @@ _CODECS: Final[Mapping[str, _Codec]] = {
     ),
     "ResponseDirectives": (
         lambda value: _write(value, _DIRECTIVES),
-        lambda value: _directives(tuple((name, _frozen(given)) for name, given in value.items())),
+        lambda value: _directives(tuple((name, type(given), _frozen(given)) for name, given in value.items())),
     ),
 }
 """By annotation: to what JSON can hold, and back."""
