@@ -373,10 +373,11 @@ class Family(ABC, Generic[Q, R]):
 class ClientFamily(Family[Q, R]):
     """A family whose library has clients: what the resource layer needs of it beside what the policies do.
 
-    ``error`` is the base class of all that its client raises about an exchange.
+    ``error`` is the base class of all that its client raises about an exchange, but for ``invalid_url``.
     """
 
     error: type[Exception]
+    invalid_url: type[Exception]
 
     @abstractmethod
     def request(

@@ -253,6 +253,7 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
     grace = grace(httpx.__name__, httpx.__version__)
     cancellable = not leaks_when_cancelled(httpx.__name__, httpx.__version__)
     error = httpx.HTTPError
+    invalid_url = httpx.InvalidURL
     transport_error = httpx.TransportError
     timeout_error = httpx.TimeoutException
 

@@ -253,6 +253,7 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
     grace = grace(httpx2.__name__, httpx2.__version__)
     cancellable = not leaks_when_cancelled(httpx2.__name__, httpx2.__version__)
     error = httpx2.HTTPError
+    invalid_url = httpx2.InvalidURL
     transport_error = httpx2.TransportError
     timeout_error = httpx2.TimeoutException
 

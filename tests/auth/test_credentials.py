@@ -6,13 +6,18 @@ import copy
 import pickle
 import traceback
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
-from holdfast import Pipeline
+from holdfast import Cache, MemoryStore, Pipeline
 from holdfast.auth import (
     APIKey,
     AWSSignature,
@@ -26,6 +31,7 @@ from holdfast.auth import (
 )
 from holdfast.client import Service, by_link
 from holdfast.errors import InvalidInput
+from holdfast.telemetry.prometheus import PrometheusMetrics
 from holdfast.testing.faulty import FaultyServer
 from holdfast.testing.scripted import Answer, Fails, Reply
 from tests.auth.kinds import KEY, KINDS, SECRET, Make, traces
@@ -247,6 +253,130 @@ async def test_a_failing_call_shows_nothing(
         assert [text[:3000] for text in texts if traces(text)] == []
 
 
+@every_kind
+async def test_a_day_of_a_service_shows_nothing(
+    make: Make, family: FamilyModules, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (None, family.name, "httpcore", "holdfast"):
+        caplog.set_level(1, logger=name)
+    told: list[object] = []
+    errors: list[Exception] = []
+    store, metrics = MemoryStore(), CollectorRegistry()
+    fresh = {"Cache-Control": "max-age=60", "Vary": "Authorization, X-API-Key, Cookie"}
+    day = {"/ok": Reply(headers=fresh, body=b"1"), "/gone": Reply(404), "/worse": Reply(500)}
+    settings: dict[str, Any] = {
+        "cache": Cache(store=store),
+        "listeners": [told.append, PrometheusMetrics(metrics)],
+        "retry": None,
+    }
+    async with stage(family, lambda number, request: day.get(request.url.path, Reply(401)), **settings) as world:
+        shop = Service(HOME, auth=make(), client=world.client)
+        for path in ("/ok", "/ok", "/gone", "/worse", "/who"):
+            outcome = await shop.GET(path, int, query={"page": 2}).outcome()
+            errors += [] if outcome.ok else [outcome.error]
+        texts = [repr(told), caplog.text, generate_latest(metrics).decode(), str(world.pipeline.describe())]
+        texts += [str(world.pipeline.snapshot()), repr(shop), repr(vars(shop)), shop.GET("/ok", int).as_curl()]
+        texts += [repr(entry) async for entry in store.entries()]
+        texts += [text for error in errors for text in (*traceback.format_exception(error), repr(vars(error)))]
+        texts += [pickle.dumps(error).decode("latin-1") for error in errors]
+    assert len(errors) == 3
+    assert len(store) == 1
+    assert [text[:3000] for text in texts if traces(text)] == []
+
+
+async def test_a_token_that_is_changed_under_a_hundred_calls_is_read_once(family: FamilyModules) -> None:
+    reads: list[str] = []
+    sent: Counter[str] = Counter()
+
+    def read() -> str:
+        reads.append("new" if sent else "old")
+        return reads[-1]
+
+    def answer(number: int, request: Any) -> Reply:
+        token = request.headers["authorization"]
+        sent[token] += 1
+        good = token == "Bearer new" or sent[token] <= 30  # the old one is accepted for a while
+        return Reply(200 if good else 401, delay=0.1)
+
+    async with stage(family, answer, retry=None) as world:
+        auth = Bearer(read, clock=world.clock)
+        shop = Service(HOME, auth=auth, client=world.client)
+        await auth.source.get()
+        await world.clock.advance(5.0)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(shop.GET("/", None).value)
+    assert reads == ["old", "new"]
+    assert sent["Bearer new"] == 70
+    assert sent["Bearer old"] == 100  # so no call was made more than twice
+
+
+async def test_a_key_that_is_changed_under_a_hundred_calls_moves_them_to_the_new_one(family: FamilyModules) -> None:
+    sent: Counter[str] = Counter()
+
+    def answer(number: int, request: Any) -> Reply:
+        key = request.headers["x-api-key"]
+        sent[key] += 1
+        return Reply(200 if key == "new" or sent[key] <= 30 else 401, delay=0.1)
+
+    async with stage(family, answer, retry=None) as world:
+        pool = KeyPool({"old": APIKey("old"), "new": APIKey("new")}, weights={"old": 1000}, clock=world.clock)
+        shop = Service(HOME, auth=pool, client=world.client)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(shop.GET("/", None).value)
+    assert sent["new"] >= 70
+    assert sent.total() <= 170  # none more than twice
+    assert pool.health() == {"old": "turned down, for 299.9 s", "new": "usable"}  # once, whoever else was told so
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "https://169.254.169.254/latest/meta-data",
+        "//169.254.169.254/latest/meta-data",
+        "http://[::ffff:169.254.169.254]/",
+        "http://localhost:9200/",
+        "file:///etc/passwd",
+        "ftp://api.test/",
+        "javascript:alert(1)",
+        "data:,x",
+        "https://api.test:8443/",
+        "https://ada:pw@api.test/",
+        "https://api.test\\@other.test/",
+        "http://",
+    ],
+)
+async def test_a_redirect_elsewhere_is_refused_by_default(location: str, family: FamilyModules) -> None:
+    moved = Reply(302, headers={"Location": location})
+    async with stage(family, far := FarSide(moved, moved), retry=None) as world:
+        with pytest.raises(family.http.HTTPError) as caught:
+            await Service(HOME, auth=Bearer(KEY), client=world.client).GET("/things", None)
+        assert len(far.requests) == 1
+        with suppress(family.http.InvalidURL):  # so httpx itself, which reads what it is not to follow
+            assert (await world.client.get(f"{HOME}/things")).status_code == 302
+        assert len(far.requests) == 2
+    assert [text for text in (str(caught.value), repr(vars(caught.value))) if "passwd" in text or "meta" in text] == []
+
+
+async def test_what_the_environment_says_of_proxies_and_logins_is_left_alone(
+    family: FamilyModules, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text(f"default login ada password {SECRET}")
+    with FaultyServer() as home, FaultyServer() as proxy:
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url.replace("://", f"://ada:{SECRET}@"))
+        async with Service(home.url, family=family.name) as shop:  # type: ignore[arg-type]
+            await shop.GET("/", None)
+        async with family.http.AsyncClient(transport=family.holdfast.ResilientTransport()) as client:
+            await client.get(home.url)
+        assert (home.count(), proxy.count()) == (2, 0)
+        names = {name.lower() for request in home.requests for name, _ in request.headers}
+        assert not names & {b"authorization", b"proxy-authorization"}
+
+
 def test_a_secret_is_compared_and_shown_as_a_secret() -> None:
     secret = Secret(SECRET)
     assert (secret == Secret(SECRET), secret == Secret("other"), secret == SECRET) == (True, False, False)
@@ -420,8 +550,6 @@ async def test_the_library_under_http2_logs_no_key(family: FamilyModules, caplog
 
 
 async def test_two_users_of_one_private_cache_never_see_each_other(family: FamilyModules) -> None:
-    from holdfast import Cache
-
     asked: list[str] = []
 
     def greet(number: int, request: Any) -> Reply:

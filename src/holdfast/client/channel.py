@@ -297,6 +297,9 @@ class Channel:
         connections.sending += 1
         try:
             return await connections.client.send(request, **settings)
+        except self.backend.family.invalid_url:  # in httpx, which reads where a redirect leads: no HTTPError of its own
+            error = InvalidInput("a redirect leads to what is no URL")
+            raise self.backend.family.refusal(error, request) from None
         finally:
             connections.sent()
 
