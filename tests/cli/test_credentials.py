@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from holdfast.auth import EncryptedFile, Secret, Token
-from holdfast.auth.profiles import read_profiles
+from holdfast.auth.profiles import read_profiles, token_name
 from holdfast.cli import main
 from holdfast.core.profiles import Profile
 
@@ -234,8 +234,10 @@ def test_whoami_tells_all_but_secrets(run: Run, tmp_path: Path) -> None:
 
 
 def logged_in(path: Path, **fields: Any) -> None:
+    profile = read_profiles(path / "profiles.toml")["ada"]
+
     async def save() -> None:
-        await EncryptedFile(path / "secrets", key=KEY).save("ada.token", Token(Secret(SECRET), **fields))
+        await EncryptedFile(path / "secrets", key=KEY).save(token_name(profile), Token(Secret(SECRET), **fields))
 
     anyio.run(save)
 
@@ -259,9 +261,17 @@ def a_login(path: Path, server: str) -> tuple[str, ...]:
 def test_whoami_tells_whether_the_login_still_holds(
     fields: dict[str, Any], code: int, told: str, run: Run, tmp_path: Path
 ) -> None:
+    profile = a_login(tmp_path, "https://id.test")
     logged_in(tmp_path, **fields)
-    found, out, _ = run("whoami", *a_login(tmp_path, "https://id.test"))
+    found, out, _ = run("whoami", *profile)
     assert (found, told in out) == (code, True), out
+
+
+def test_no_other_server_gets_the_tokens_of_a_login(run: Run, tmp_path: Path) -> None:
+    profile = a_login(tmp_path, "https://id.test")
+    logged_in(tmp_path, refresh_token=Secret(SECRET))
+    assert run("whoami", *profile)[0] == 0
+    assert "not logged in" in run("whoami", *a_login(tmp_path, "https://evil.test"))[1]
 
 
 def test_a_server_that_is_not_there_is_told_in_a_line(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -122,8 +123,12 @@ def read_profiles(path: str | os.PathLike[str]) -> dict[str, Profile]:
 
 
 def token_name(profile: Profile) -> str:
-    """The name under which the tokens of a login are kept: beside its secret, and not in its place."""
-    return f"{profile.name}.token"
+    """The name under which a profile's tokens are kept: beside its secret, and not in its place.
+
+    Another one for another server, client or scope: what a token was given by and for is not in the token.
+    """
+    told = "\n".join(f"{key}={profile.settings.get(key)}" for key in ("server", "client_id", "scope"))
+    return f"{profile.name}.token.{blake2b(told.encode(), digest_size=4).hexdigest()}"
 
 
 def oauth_client(profile: Profile, secret: Secret | None) -> OAuthClient:
