@@ -505,6 +505,9 @@ async def test_a_listing_behind_a_fallback_value_is_refused() -> None:
         _ = call.or_else([], on=NotFound).pages(by_link())
     with pytest.raises(InvalidInput, match="Idempotency-Key"):  # of which the server would give the first again
         _ = Shop(BASE).POST("/things", list[int], idempotent="key").pages(by_link())
+    for rule in (by_cursor("next"), by_page(more="more"), by_offset(2, more="more")):
+        with pytest.raises(InvalidInput, match="link"):
+            _ = Shop(BASE).GET(f"{BASE}/things?a=1", list[int]).pages(rule)
     for wrong in ({"max_pages": 0}, {"prefetch": 2}):
         with pytest.raises(InvalidInput):
             _ = call.pages(by_link(), **wrong)  # type: ignore[arg-type]

@@ -322,13 +322,16 @@ class Call(Generic[T_co]):
 
         ``max_pages``: one more raises `TooManyPages`. ``prefetch=1``: while a page is used, the next one is fetched.
         ``on_progress`` is called with a `Progress` after each page. Raises `InvalidInput` behind `or_else`, which
-        would end a listing where a page failed, and for a call with an ``Idempotency-Key``, which has one answer.
+        would end a listing where a page failed, for a call with an ``Idempotency-Key``, which has one answer, and for
+        a link and a rule that sends parameters.
         """
         from holdfast.client.pages import pages_of
 
         self._use()
         if any(isinstance(step, _Instead) for step in self._steps):
             raise InvalidInput("pages() behind or_else(): a page that failed would end the listing without a word")
+        if self._plan.url is not None and getattr(rule, "sent_in", None) == "query":
+            raise InvalidInput("pages() of a link: it is followed as it is, and takes no parameters", argument="rule")
         if "idempotency-key" in self._plan.headers:
             message = "pages() with an Idempotency-Key: a server would give the first page again for each"
             raise InvalidInput(message, argument="idempotent")
