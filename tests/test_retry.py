@@ -490,6 +490,7 @@ async def test_a_script_mismatch_is_no_transport_error(family: FamilyModules) ->
     ("settings", "message"),
     [
         ({"attempts": 0}, "at least 1, got 0"),
+        ({"methods": frozenset({"post"})}, "names such as .POST., got .post."),
         ({"max_server_delay": -1.0}, "got -1.0"),
         ({"statuses": frozenset({200})}, "got 200"),
         ({"min_attempt_time": float("inf")}, "got inf"),

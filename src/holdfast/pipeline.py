@@ -180,7 +180,10 @@ class Pipeline:
 
     @property
     def circuits(self) -> Circuits:
-        """The circuits, to ``guard(key)``, or to ``force_open(key)``, ``force_closed(key)``, ``reset(key)`` by hand."""
+        """The circuits, to ``guard(key)``, or to ``force_open(key)``, ``force_closed(key)``, ``reset(key)`` by hand.
+
+        Keys are as `snapshot` shows them: an origin always has its port, ``"https://api.example.com:443"``.
+        """
         if self._layers.circuits is None:
             raise ValueError("this pipeline has no circuit breaker (breaker=None)")
         return self._layers.circuits

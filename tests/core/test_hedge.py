@@ -126,6 +126,7 @@ def test_the_delay_has_a_floor_and_a_bound(seconds: float, min_delay: float, del
         ({"arms": 1}, "arms"),
         ({"arms": 6}, "arms"),
         ({"window": 0.0}, "window"),
+        ({"methods": frozenset({"get"})}, "methods"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import Final, TypeAlias
 
 from holdfast.core.fault import Fault
-from holdfast.core.retry import Retry, Verdict, judge
+from holdfast.core.retry import Retry, Verdict, check_methods, judge
 from holdfast.core.settings import Settings
 from holdfast.core.value import Value
 
@@ -57,6 +57,7 @@ class Hedge(Settings):
             raise ValueError(f"min_delay must be at least 0 seconds, got {self.min_delay}")
         if not 2 <= self.arms <= 5:  # gRPC's cap
             raise ValueError(f"arms counts the first request too, so it must be between 2 and 5, got {self.arms}")
+        check_methods(self.methods)
         if not 0 < self.window < math.inf:
             raise ValueError(f"window must be seconds, more than 0, got {self.window}")
 

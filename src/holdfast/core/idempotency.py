@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import field
 
+from holdfast.core.retry import check_methods
 from holdfast.core.settings import Settings
 
 __all__ = ["IdempotencyKeys"]
@@ -34,9 +35,7 @@ class IdempotencyKeys(Settings):
     def __post_init__(self) -> None:
         if _TOKEN.fullmatch(self.header) is None:
             raise ValueError(f"header must be the name of a header field, got {self.header!r}")
-        for method in self.methods:
-            if _TOKEN.fullmatch(method) is None or method != method.upper():
-                raise ValueError(f"methods are names such as 'POST', got {method!r}")
+        check_methods(self.methods)
 
     def written(self, key: str) -> str:
         """``key`` as it stands in the header."""

@@ -7,7 +7,7 @@ Two questions, asked in this order. `judge`: was the attempt good, and if not, m
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Any, Final, Literal
 
@@ -15,7 +15,7 @@ from holdfast.core.fault import Fault
 from holdfast.core.settings import Settings
 from holdfast.core.value import Value
 
-__all__ = ["Again", "GiveUp", "Retry", "Verdict", "judge", "plan"]
+__all__ = ["Again", "GiveUp", "Retry", "Verdict", "check_methods", "judge", "plan"]
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """RFC 9110 9.2.2, and QUERY, which is safe by its own specification."""
@@ -65,6 +65,7 @@ class Retry(Settings):
             raise ValueError(f"max_server_delay must be at least 0 seconds, got {self.max_server_delay}")
         if not 0 <= self.min_attempt_time < float("inf"):
             raise ValueError(f"min_attempt_time must be at least 0 seconds, got {self.min_attempt_time}")
+        check_methods(self.methods)
         bad = [status for status in self.statuses if not 400 <= status <= 599]
         if bad:
             raise ValueError(f"statuses are those of failures, 400 to 599, got {bad[0]}")
@@ -75,6 +76,13 @@ class Retry(Settings):
         base, cap = getattr(self.wait, "base", None), getattr(self.wait, "cap", None)
         if isinstance(base, float) and isinstance(cap, float) and base > cap:
             raise ValueError(f"wait begins above its own cap: base={base}, cap={cap}")
+
+
+def check_methods(methods: Iterable[str]) -> None:
+    """Raise ValueError for what is no name of a method; both libraries send them in capitals, so no other is found."""
+    for method in methods:
+        if not method or method != method.upper():
+            raise ValueError(f"methods are names such as 'POST', got {method!r}")
 
 
 class Verdict(enum.Enum):
