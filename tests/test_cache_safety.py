@@ -44,6 +44,8 @@ def whose(number: int, request: Any) -> Reply:
         ({"X-Api-Key": "a"}, {"X-Api-Key": "b"}),
         ({"Proxy-Authorization": "a"}, {"Proxy-Authorization": "b"}),
         ({"X-Tenant": "a"}, {"X-Tenant": "b"}),
+        ({"Private-Token": "a"}, {"Private-Token": "b"}),
+        ({"Ocp-Apim-Subscription-Key": "a"}, {}),
     ],
     ids=str,
 )

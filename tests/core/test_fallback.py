@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from holdfast.core.fallback import Alternatives, Elsewhere, is_proof, may_be_asked_elsewhere
+from holdfast.core.fallback import Alternatives, Elsewhere, may_be_asked_elsewhere
 from holdfast.core.fault import Fault
+from holdfast.core.proof import is_proof
 
 BASES: Mapping[str, Sequence[str]] = {
     "https://a.example": ("https://b.example", "http://c.example:8080/mirror/"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote_plus, urlsplit
@@ -12,14 +11,12 @@ from holdfast.core.fault import Fault
 from holdfast.core.retry import IDEMPOTENT_METHODS, NOT_PROCESSED
 from holdfast.core.value import Value
 
-__all__ = ["FAILURES", "Alternatives", "Elsewhere", "is_proof", "may_be_asked_elsewhere"]
+__all__ = ["FAILURES", "Alternatives", "Elsewhere", "may_be_asked_elsewhere"]
 
 FAILURES: Final = frozenset({500, 502, 503, 504})
 """Statuses that say that the server failed, and nothing about the request."""
 
 _PORTS: Final = {"http": 80, "https": 443}
-_PROOF: Final = re.compile("auth|cookie|credential|jwt|key|passw|secret|session|signature|token")
-_NO_PROOF: Final = frozenset({"idempotency-key", "sec-websocket-key"})
 _PROOF_PARAMETERS: Final = frozenset(
     {
         "accesstoken",
@@ -39,11 +36,6 @@ _PROOF_PARAMETERS: Final = frozenset(
         "token",
     }
 )
-
-
-def is_proof(header: str) -> bool:
-    """Whether a header field, by its name in small letters, looks like a credential: those are for one origin alone."""
-    return _PROOF.search(header) is not None and header not in _NO_PROOF
 
 
 def may_be_asked_elsewhere(

@@ -39,8 +39,9 @@ class Cache(CachePolicy):
 
     A private cache keeps apart what is asked for with different credentials: by the identity that a Credential
     or ``extensions["holdfast"]["identity"]`` gives, else by Authorization, Cookie, Proxy-Authorization,
-    X-Api-Key and ``identity_headers``. What hooks, interceptors or a service's credential may sign below the cache
-    passes it by: without an identity, and in a shared cache always.
+    X-Api-Key, every other field whose name looks like a credential, and ``identity_headers``. What hooks,
+    interceptors or a service's credential may sign below the cache passes it by: without an identity, and in a
+    shared cache always.
 
     ``extensions["holdfast"]["cache"]`` of one request: ``"refresh"`` asks the origin whether what is stored still
     holds, ``"bypass"`` neither looks nor stores, ``"only"`` never asks the origin (504 if there is nothing

@@ -18,7 +18,8 @@ from holdfast.clock import Clock
 from holdfast.core.caching.fields import DELTA_CAP
 from holdfast.core.caching.invalidation import SAFE_METHODS
 from holdfast.core.caching.key import target
-from holdfast.core.fallback import FAILURES, Alternatives, Elsewhere, is_proof, may_be_asked_elsewhere
+from holdfast.core.fallback import FAILURES, Alternatives, Elsewhere, may_be_asked_elsewhere
+from holdfast.core.proof import is_proof
 from holdfast.core.templates import Templates
 from holdfast.errors import Closed, HoldfastError, Refused, ResponseRejected
 from holdfast.policies._aside import set_aside

@@ -76,6 +76,12 @@ def test_which_requests_get_the_same_answer(name: str, one: str, other: str, sam
     assert matches(entry, ask(other).fields, IDENTITY) is same
 
 
+@pytest.mark.parametrize("name", ["Cookie", "X-Api-Key", "Private-Token"])
+def test_what_looks_like_a_credential_is_concealed(name: str) -> None:
+    lower = name.lower().encode()
+    assert b"s3cr3t" not in variant_of((lower,), {lower: b"s3cr3t"}, IDENTITY)
+
+
 def test_identity_headers_of_the_user_are_concealed_too() -> None:
     identity = Identity.of(CachePolicy(identity_headers=("X-Tenant",)), b"0123456789abcdef")
     fields = {b"x-tenant": b"acme"}

@@ -75,7 +75,7 @@ def explain(ask: Ask, status: int, headers: Headers, *, url: str, wall: float, p
     """What becomes of the answer to ``ask`` that comes whole at ``wall``, in seconds since the epoch."""
     identity = Identity.of(policy, _ANYBODY.secret)
     partition = NOBODY if policy.shared else identity.partition(ask.fields)
-    credentials = tuple(_text(name) for name in identity.names if name in ask.fields) if partition else ()
+    credentials = tuple(map(_text, identity.proofs(ask.fields))) if partition else ()
     key = primary_key(ask.method, url, partition)
     exchange = Exchange(request_time=0.0, response_time=0.0, wall=wall)
     if status == PARTIAL:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.policy import CachePolicy
+from holdfast.core.proof import is_proof
 
 CREDENTIAL_FIELDS: Final = (b"authorization", b"cookie", b"proxy-authorization", b"x-api-key")
 CERTIFICATE: Final = b":client-certificate"
@@ -29,6 +31,7 @@ _PASSING: Final = "?"
 _DIGEST_BYTES: Final = 16
 _SECRET_LENGTHS: Final = range(16, 65)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_REMEMBERED: Final = 256
 _AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -43,6 +46,9 @@ class Identity:
     secret: bytes = field(repr=False)
     names: tuple[bytes, ...] = (*CREDENTIAL_FIELDS, CERTIFICATE)
     passing: bool = False
+    _known: dict[tuple[bytes, ...], tuple[bytes, ...]] = field(
+        default_factory=dict[tuple[bytes, ...], tuple[bytes, ...]], init=False, repr=False, compare=False
+    )  # requests of a program have few sets of fields
 
     def __post_init__(self) -> None:
         if len(self.secret) not in _SECRET_LENGTHS:
@@ -62,13 +68,27 @@ class Identity:
         """
         if given is not None:
             return self._marked(b"given", given.encode("utf-8", "surrogatepass"))
-        if not any(map(fields.__contains__, self.names)):
+        proofs = self.proofs(fields)
+        if not proofs:
             return NOBODY
         parts: list[bytes] = []
-        for name in self.names:
-            if (value := fields.get(name)) is not None:
-                parts += (name, value)
+        for name in proofs:
+            parts += (name, fields[name])
         return self._marked(b"fields", *parts)
+
+    def proofs(self, fields: Fields) -> tuple[bytes, ...]:
+        """Names of the fields that prove who asks: those of ``names``, and what looks like a credential."""
+        asked = tuple(fields)
+        found = self._known.get(asked)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[asked] = tuple(sorted(filter(self.is_proof, asked)))
+        return found
+
+    def is_proof(self, name: bytes) -> bool:
+        """Whether a field, by its name in small letters, proves who asks."""
+        return name in self.names or _is_proof(name)
 
     def divided(self, partition: str, fields: Fields, names: Sequence[str]) -> str:
         """The part of a partition for requests with the same values of ``names``; itself if there are none."""
@@ -94,6 +114,11 @@ class Identity:
         for part in parts:  # with their lengths, so that no two lists run together to the same text
             digest.update(b"%d:%b" % (len(part), part))
         return digest.digest()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_proof(name: bytes) -> bool:
+    return is_proof(name.decode("latin-1"))
 
 
 def is_nobodys(partition: str) -> bool:

@@ -47,7 +47,7 @@ class CachePolicy:
     """Longest body that is stored, in bytes of the wire."""
 
     identity_headers: tuple[str, ...] = ()
-    """Request fields that, beside the usual four, tell one user from another."""
+    """Request fields that tell one user from another, beside the usual four and what looks like a credential."""
 
     store_set_cookie: bool = False
     """Whether Set-Cookie is stored where several callers share an entry.

@@ -40,7 +40,7 @@ def variant_of(names: Sequence[bytes], fields: Fields, identity: Identity) -> by
         if value is None:
             parts.append(b"-")
             continue
-        if name in identity.names:
+        if identity.is_proof(name):
             value = identity.conceal(value)
         elif name not in _VERBATIM:
             value = _remembered_normal(name, value) if len(value) <= _REMEMBERED else _normalise(name, value)
