@@ -273,6 +273,9 @@ def test_a_pool_that_is_bound_to_another_origin_is_refused() -> None:
     "make",
     [
         lambda: KeyPool({}),
+        lambda: KeyPool({"a": "k"}),  # type: ignore[dict-item]
+        lambda: KeyPool([APIKey("k")]),  # type: ignore[arg-type]
+        lambda: KeyPool({"a": KeyPool({"b": APIKey("k")})}),
         lambda: KeyPool({"a": APIKey("k")}, weights={"b": 1}),
         lambda: KeyPool({"a": APIKey("k")}, weights={"a": 0}),
         lambda: KeyPool({"a": APIKey("k")}, cool_down=0),

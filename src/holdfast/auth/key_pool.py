@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 
@@ -80,6 +80,8 @@ class KeyPool(OriginBound):
         weights = weights or {}
         if not keys:
             raise InvalidInput("a pool needs a key", argument="keys")
+        if not all(isinstance(key, OriginBound) and not isinstance(key, KeyPool) for key in _values(keys)):
+            raise InvalidInput("a pool's keys are credentials by id, and no pools", argument="keys")
         if strangers := weights.keys() - keys.keys():
             raise InvalidInput(f"weights of no key: {', '.join(sorted(strangers))}", argument="weights")
         if not all(0 < weight < float("inf") for weight in weights.values()):
@@ -240,6 +242,11 @@ class KeyPool(OriginBound):
 
     def __repr__(self) -> str:
         return f"KeyPool({', '.join(self._members)})"
+
+
+def _values(keys: object) -> Iterable[object]:
+    """Of what should be a mapping."""
+    return cast("Mapping[str, object]", keys).values() if isinstance(keys, Mapping) else (None,)
 
 
 def _told(key: Key, now: float) -> str:

@@ -52,9 +52,10 @@ def ed25519_key() -> Callable[[bytes], bytes]:
 
 
 @pytest.mark.parametrize(
-    ("label", "components", "keyid", "key", "signature"),
+    ("message", "label", "components", "keyid", "key", "signature"),
     [
         (
+            REQUEST,
             "sig-b25",
             ("date", "@authority", "content-type"),
             "test-shared-secret",
@@ -62,19 +63,39 @@ def ed25519_key() -> Callable[[bytes], bytes]:
             "pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=",
         ),
         (
+            REQUEST,
             "sig-b26",
             ("date", "@method", "@path", "@authority", "content-type", "content-length"),
             "test-key-ed25519",
             ed25519_key,
             "wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==",
         ),
+        (
+            Message(
+                method="GET",
+                scheme="https",
+                authority="example.org",
+                target="/demo?name1=Value1&Name2=value2",
+                headers=[("Accept", "application/json"), ("Accept", "*/*")],
+            ),
+            "transform",
+            ("@method", "@path", "@authority", "accept"),
+            "test-key-ed25519",
+            ed25519_key,
+            "ZT1kooQsEHpZ0I1IjCqtQppOmIqlJPeo7DHR3SoMn0s5JZ1eRGS0A+vyYP9t/LXlh5QMFFQ6cpLt2m0pmj3NDA==",
+        ),
     ],
-    ids=["B.2.5 HMAC", "B.2.6 Ed25519"],
+    ids=["B.2.5 HMAC", "B.2.6 Ed25519", "B.4 Ed25519"],
 )
 def test_the_signatures_of_rfc_9421_come_out(
-    label: str, components: tuple[str, ...], keyid: str, key: Callable[[], Callable[[bytes], bytes]], signature: str
+    message: Message,
+    label: str,
+    components: tuple[str, ...],
+    keyid: str,
+    key: Callable[[], Callable[[bytes], bytes]],
+    signature: str,
 ) -> None:
-    base, signed = signature_base(REQUEST, components, Parameters(created=CREATED, keyid=keyid))
+    base, signed = signature_base(message, components, Parameters(created=CREATED, keyid=keyid))
     names = " ".join(f'"{component}"' for component in components)
     assert signature_fields(label, signed, key()(base.encode())) == (
         ("Signature-Input", f'{label}=({names});created={CREATED};keyid="{keyid}"'),
@@ -108,6 +129,32 @@ def test_the_text_of_full_coverage_is_that_of_rfc_9421_b23() -> None:
             f'"content-length");created={CREATED};keyid="test-key-rsa-pss"'
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("components", "parameters", "lines"),
+    [
+        ((), {"nonce": "b3k2pp5k7z-50gnwp.yemd"}, [';nonce="b3k2pp5k7z-50gnwp.yemd"']),
+        (
+            ("@authority", "content-digest", '@query-param;name="Pet"'),
+            {"tag": "header-example"},
+            [
+                '"@authority": example.com',
+                f'"content-digest": {content_digest(REQUEST.whole_body(), "sha-512")}',
+                '"@query-param";name="Pet": dog',
+                ';tag="header-example"',
+            ],
+        ),
+    ],
+    ids=["B.2.1", "B.2.2"],
+)
+def test_the_texts_for_rsa_are_those_of_rfc_9421(
+    components: tuple[str, ...], parameters: dict[str, Any], lines: list[str]
+) -> None:
+    base, _ = signature_base(REQUEST, components, Parameters(created=CREATED, keyid="test-key-rsa-pss", **parameters))
+    names = " ".join(line.partition(": ")[0] for line in lines[:-1])
+    told = f'"@signature-params": ({names});created={CREATED};keyid="test-key-rsa-pss"{lines[-1]}'
+    assert base.split("\n") == [*lines[:-1], told]
 
 
 def request(target: str, *headers: tuple[str, str], method: str = "GET", body: bytes | None = b"") -> Message:
