@@ -469,3 +469,19 @@ print([name for name in ours if name in sys.modules])
 def test_where_nobody_listens_nothing_of_it_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", UNHEARD], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_an_attempt_whose_hook_fails_was_not_sent_and_its_token_is_there_again(family: FamilyModules) -> None:
+    told: list[Event] = []
+
+    def fails(request: Any, attempt: int) -> None:
+        raise KeyError("no secret")
+
+    settings: dict[str, Any] = {"hooks": [fails], "rate_limit": RateLimit(1, burst=2), "listeners": [told.append]}
+    async with stage(family, [], **settings) as on:
+        for _ in range(5):
+            with pytest.raises(KeyError):
+                await on.client.get(URL)
+        now = on.pipeline.snapshot()["origins"]["http://api.test:80"]
+        assert (now["rate_limit"]["tokens"], now["concurrency"]["in_use"], now["circuit"]["calls"]) == (2, 0, 0)
+    assert [event.attempts for event in told if isinstance(event, CallEnded)] == [0] * 5

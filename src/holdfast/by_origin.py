@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from holdfast._wire import Family, Handler, Q, R, URLLike
 from holdfast.call import Owner
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bindable", "Pipelines", "origin_of"]
 
+_AS_IT_IS = "/%:@!$&'()*+,;=~"
+"""What may stand in a path; all else is written with percent signs by both libraries."""
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -28,6 +30,10 @@ def origin_of(url: URLLike) -> str:
 def _origin(scheme: str, host: str, port: int | None) -> str:
     if ":" in host:
         host = f"[{host}]"
+    elif not host.isascii():
+        import idna  # the libraries bring it, and each shows other hosts in letters than the other
+
+        host = idna.encode(host).decode()
     return f"{scheme}://{host}:{_PORTS.get(scheme) if port is None else port}"
 
 
@@ -176,6 +182,4 @@ def _split(prefix: str) -> tuple[str, bytes]:
     parts = urlsplit(prefix)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"by_origin takes prefixes such as 'https://api.example.com/v3', got {prefix!r}")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    port = parts.port if parts.port is not None else _PORTS[parts.scheme]
-    return f"{parts.scheme}://{host}:{port}", parts.path.rstrip("/").encode()
+    return _origin(parts.scheme, parts.hostname, parts.port), quote(parts.path, safe=_AS_IT_IS).rstrip("/").encode()

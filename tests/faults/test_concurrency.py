@@ -562,3 +562,24 @@ async def test_each_api_has_a_pipeline_of_its_own_and_the_longest_prefix_wins(
                 assert server.count() + elsewhere.count() - before == attempts, url
             beside = f"{server.url} ({server.url}/v3/)"
             assert set(pipelines.snapshot()["origins"]) == {server.url, beside, elsewhere.url}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "url", "meant"),
+    [
+        ("https://api.test", "https://api.test/x", True),
+        ("HTTPS://API.test:443/v3/", "https://api.test/v3", True),
+        ("https://api.test/v3", "https://api.test/v33", False),
+        ("https://api.test", "http://api.test/", False),
+        ("http://[::1]:80", "http://[::1]/", True),
+        ("https://bücher.test", "https://xn--bcher-kva.test/", True),
+        ("https://xn--bcher-kva.test", "https://bücher.test/", True),
+        ("https://api.bücher.test", "https://api.xn--bcher-kva.test/", True),
+        ("https://api.xn--bcher-kva.test", "https://api.bücher.test/", True),
+        ("https://api.test/ü b", "https://api.test/%C3%BC%20b/1", True),
+        ("https://api.test/%C3%BC%20b", "https://api.test/ü b/1", True),
+    ],
+)
+def test_a_prefix_is_meant_however_it_is_written(family: FamilyModules, prefix: str, url: str, meant: bool) -> None:
+    pipelines = Pipeline.by_origin({prefix: (own := Pipeline())})
+    assert (pipelines.choose(family.http.URL(url)) is own) == meant

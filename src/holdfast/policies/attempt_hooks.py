@@ -54,7 +54,11 @@ class AttemptHooks:
             return attempt, asked
 
         async def handle(request: Q) -> R:
-            attempt, asked = await prepare(request)
+            try:
+                attempt, asked = await prepare(request)
+            except BaseException:
+                request.extensions[CALL].sends -= 1  # this one was not sent after all
+                raise
             response = await inner(attempt)
             if not asked or not family.replayable(request) or not await _worth_it(response, asked):
                 return response
