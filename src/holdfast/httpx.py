@@ -92,6 +92,13 @@ def _revive(kind: type[errors.HoldfastError], message: str, state: dict[str, Any
     return error
 
 
+class _Attempt(httpx.Request):
+    """An attempt, shown without its query: a key may be put there, and tracebacks show locals."""
+
+    def __repr__(self) -> str:
+        return f"<Request({self.method!r}, {str(self.url).partition('?')[0]!r})>"
+
+
 class _Stream(_body.Body, httpx.AsyncByteStream):
     """A `Body` that httpx takes for one of its own streams."""
 
@@ -424,7 +431,7 @@ class HttpxFamily(_wire.ClientFamily[httpx.Request, httpx.Response]):
         )
 
     def fresh_attempt(self, request: httpx.Request) -> httpx.Request:
-        attempt = httpx.Request(
+        attempt = _Attempt(
             request.method,
             request.url,
             headers=request.headers,

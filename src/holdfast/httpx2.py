@@ -92,6 +92,13 @@ def _revive(kind: type[errors.HoldfastError], message: str, state: dict[str, Any
     return error
 
 
+class _Attempt(httpx2.Request):
+    """An attempt, shown without its query: a key may be put there, and tracebacks show locals."""
+
+    def __repr__(self) -> str:
+        return f"<Request({self.method!r}, {str(self.url).partition('?')[0]!r})>"
+
+
 class _Stream(_body.Body, httpx2.AsyncByteStream):
     """A `Body` that httpx2 takes for one of its own streams."""
 
@@ -424,7 +431,7 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
         )
 
     def fresh_attempt(self, request: httpx2.Request) -> httpx2.Request:
-        attempt = httpx2.Request(
+        attempt = _Attempt(
             request.method,
             request.url,
             headers=request.headers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -71,3 +72,15 @@ SPELLINGS = (SECRET, *(b64encode(pair.encode()).decode() for pair in (f"ada:{SEC
 def traces(text: str) -> bool:
     """Whether a text tells the secret, in any of the spellings that go over a wire."""
     return any(spelling in text for spelling in SPELLINGS)
+
+
+def seen_by_a_tracker(error: BaseException) -> list[str]:
+    """What an error tracker sends home: texts, attributes and the locals of each frame, of causes and contexts too."""
+    texts: list[str] = []
+    following: BaseException | None = error
+    while following is not None:
+        told = traceback.TracebackException.from_exception(following, capture_locals=True)
+        texts += [f"{frame.filename}:{frame.lineno} {frame.locals}" for frame in told.stack]
+        texts += [repr(following), str(following), repr(vars(following)), repr(getattr(following, "object", None))]
+        following = following.__cause__ or following.__context__
+    return texts

@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from holdfast.errors import InvalidInput
 from holdfast.telemetry.prometheus import PrometheusMetrics
 from holdfast.testing.faulty import FaultyServer
 from holdfast.testing.scripted import Answer, Fails, Reply
-from tests.auth.kinds import KEY, KINDS, SECRET, Make, traces
+from tests.auth.kinds import KEY, KINDS, SECRET, Make, seen_by_a_tracker, traces
 from tests.faults.wire import TRUSTS_NOBODY
 from tests.scripting import stage
 from tests.support import FamilyModules
@@ -57,18 +56,6 @@ class FarSide:
 
 
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
-
-
-def seen_by_a_tracker(error: BaseException) -> list[str]:
-    """What an error tracker sends home: texts, attributes and the locals of each frame, of causes and contexts too."""
-    texts: list[str] = []
-    following: BaseException | None = error
-    while following is not None:
-        told = traceback.TracebackException.from_exception(following, capture_locals=True)
-        texts += [f"{frame.filename}:{frame.lineno} {frame.locals}" for frame in told.stack]
-        texts += [repr(following), str(following), repr(vars(following)), repr(getattr(following, "object", None))]
-        following = following.__cause__ or following.__context__
-    return texts
 
 
 def wire(request: Any) -> str:
@@ -235,14 +222,8 @@ async def test_a_failing_call_shows_nothing(
     async with stage(family, down, **settings) as world:
         with pytest.raises(family.http.TransportError) as caught:
             await world.client.get(f"{HOME}/things?page=2")
-        # Down to where it is put on: below, the attempt itself is among the locals of the HTTP library.
-        told_frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-        frames = [
-            str(frame.locals) for frame in takewhile(lambda frame: "hooks" not in frame.filename, told_frames.stack)
-        ]
-        assert len(frames) > 5
         texts = [
-            *frames,
+            *(text for text in seen_by_a_tracker(caught.value) if "testing/scripted" not in text),  # the far side
             *traceback.format_exception(caught.value),
             repr(caught.value),
             repr(told),

@@ -19,8 +19,8 @@ from holdfast.auth import Bearer, InsecureOrigin
 from holdfast.client import Service, by_link
 from holdfast.errors import ForeignOrigin, InvalidInput, Unsupported
 from holdfast.testing import VirtualClock
-from holdfast.testing.faulty import Answer, FaultyServer, Received
-from tests.auth.kinds import KINDS, SPELLINGS, Make
+from holdfast.testing.faulty import Answer, Close, FaultyServer, Received
+from tests.auth.kinds import KINDS, SPELLINGS, Make, seen_by_a_tracker, traces
 from tests.faults.wire import server_context, trusting
 from tests.support import FamilyModules
 
@@ -67,6 +67,7 @@ def far_sides() -> Iterator[World]:
         # As servers do, they copy the query into where they lead, and with it a key.
         servers["home"].on(f"/to/{name}", _leading(f"{url}/there", redirect=True))
         servers["home"].on(f"/list/{name}", _leading(f"{url}/there", redirect=False))
+    servers["home"].on("/down", Close())
     yield world
     for server in servers.values():
         server.__exit__(None, None, None)
@@ -166,7 +167,10 @@ async def test_a_client_takes_it_home_and_nowhere_else(
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
-async def test_a_service_takes_it_home_and_nowhere_else(make: Make, family: FamilyModules, world: World) -> None:
+async def test_a_service_takes_it_home_and_nowhere_else(
+    make: Make, family: FamilyModules, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(1)
     service = Service(
         world.url["home"],
         auth=make(),
@@ -180,6 +184,13 @@ async def test_a_service_takes_it_home_and_nowhere_else(make: Make, family: Fami
 
     async with service:
         await lead_astray(world, SERVED, go, family.http.TransportError)
+        with pytest.raises(family.http.RemoteProtocolError) as caught:
+            await service.GET("/down", None)
+    assert [text for text in seen_by_a_tracker(caught.value) if traces(text)] == []
+    # httpcore writes down what a server said, a key that it has copied included.
+    ours = [line for line in caplog.text.splitlines() if "receive_response_headers" not in line]
+    assert len(ours) > 50
+    assert [line for line in ours if traces(line)] == []
 
 
 IN_AUTHORIZATION = {"basic", "key as name", "jwt", "oauth", *(kind for kind in KINDS if kind.startswith("bearer"))}
