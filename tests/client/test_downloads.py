@@ -322,7 +322,7 @@ async def test_a_cap_on_bodies_holds_for_files(family: FamilyModules, tmp_path: 
 async def test_a_deadline_of_the_call_is_for_the_file(scene: Scene) -> None:
     scene.server.on("/file", Drip(BODY, every=0.01, headers={"etag": '"v1"'}))
     with pytest.raises(DeadlineExceeded), anyio.fail_after(5):
-        await scene.call.using(deadline=0.6).download(scene.target)
+        await scene.call.using(deadline=1.5).download(scene.target)
     assert scene.left == ["file.bin.part", "file.bin.part.json"]
 
 
