@@ -74,13 +74,22 @@ def traces(text: str) -> bool:
     return any(spelling in text for spelling in SPELLINGS)
 
 
+def _safely_spelled(value: object) -> str:
+    """As trackers do, since an object that its ``__init__`` refused may be too little of one for its repr."""
+    try:
+        return repr(value)
+    except Exception:
+        return "<half made>"
+
+
 def seen_by_a_tracker(error: BaseException) -> list[str]:
     """What an error tracker sends home: texts, attributes and the locals of each frame, of causes and contexts too."""
     texts: list[str] = []
     following: BaseException | None = error
     while following is not None:
-        told = traceback.TracebackException.from_exception(following, capture_locals=True)
-        texts += [f"{frame.filename}:{frame.lineno} {frame.locals}" for frame in told.stack]
+        for frame, line in traceback.walk_tb(following.__traceback__):
+            found = {name: _safely_spelled(value) for name, value in frame.f_locals.items()}
+            texts.append(f"{frame.f_code.co_filename}:{line} {found}")
         texts += [repr(following), str(following), repr(vars(following)), repr(getattr(following, "object", None))]
         following = following.__cause__ or following.__context__
     return texts
