@@ -215,14 +215,14 @@ async def test_an_upload_that_makes_progress_takes_its_time_and_one_that_stands_
     family: FamilyModules,
 ) -> None:
     def put(shop: Shop, path: str, source: Any, deadline: float | None = None) -> Any:
-        return shop.PUT(path, content=Upload(source)).using(attempt_timeout=0.15, retry=None, deadline=deadline)
+        return shop.PUT(path, content=Upload(source)).using(attempt_timeout=0.4, retry=None, deadline=deadline)
 
     async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
         server.on("/file", Answer(204))
         server.on("/unread", OnHead(Never()))
         server.on("/unanswered", Never())
-        await put(shop, "/file", trickle(8))
-        assert len(server.requests[-1].body) == 8000
+        await put(shop, "/file", trickle(20))
+        assert len(server.requests[-1].body) == 20_000
         with pytest.raises(DeadlineExceeded):
             await put(shop, "/file", trickle(1000), deadline=0.1)
         async with aclosing(flood()) as endless:
