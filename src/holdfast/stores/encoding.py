@@ -199,8 +199,12 @@ def _shared(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
+def _read_directives(value: dict[str, object]) -> ResponseDirectives:
+    return _directives(tuple((name, type(given), _frozen(given)) for name, given in value.items()))
+
+
 @lru_cache(maxsize=512)
-def _directives(items: tuple[tuple[str, type[Any], Any], ...]) -> ResponseDirectives:
+def _directives(items: tuple[tuple[str, type[object], Any], ...]) -> ResponseDirectives:
     """With the type of each, since 1 and 1.0 would be found in the place of true."""
     return ResponseDirectives(**_read({name: _thawed(value) for name, _, value in items}, _DIRECTIVES))
 
@@ -231,10 +235,7 @@ _CODECS: Final[Mapping[str, _Codec]] = {
         lambda value: sorted(map(_latin, value)),
         lambda value: frozenset(map(_octets, _list(value))),
     ),
-    "ResponseDirectives": (
-        lambda value: _write(value, _DIRECTIVES),
-        lambda value: _directives(tuple((name, type(given), _frozen(given)) for name, given in value.items())),
-    ),
+    "ResponseDirectives": (lambda value: _write(value, _DIRECTIVES), _read_directives),
 }
 """By annotation: to what JSON can hold, and back."""
 
