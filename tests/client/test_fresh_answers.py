@@ -282,7 +282,7 @@ SERVICES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     policies=PIPELINES,
     service=SERVICES,
 )
-@examples(0.4)
+@examples(0.2)
 def test_the_short_way_answers_when_and_as_the_long_way_would_from_the_cache(
     name: str,
     head: dict[str, str],
