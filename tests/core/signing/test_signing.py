@@ -103,58 +103,158 @@ def test_the_signatures_of_rfc_9421_come_out(
     )
 
 
-def test_the_text_of_full_coverage_is_that_of_rfc_9421_b23() -> None:
-    components = (
-        "date",
-        "@method",
-        "@path",
-        "@query",
-        "@authority",
-        "content-type",
-        "content-digest",
-        "content-length",
+def rsa_pss_verifies(signature: bytes, text: bytes) -> None:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    key = load_der_public_key(
+        b64decode(  # B.1.2, test-key-rsa-pss
+            "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAr4tmm3r20Wd/PbqvP1s2+QEtvpuRaV8Yq40gjUR8y2Rjxa6dpG2GXHbPfvMs8ct+"
+            "Lh1GH45x28Rw3Ry53mm+oAXjyQ86OnDkZ5N8lYbggD4O3w6M6pAvLkhk95AndTrifbIFPNU8PPMO7OyrFAHqgDsznjPFmTOtCEcN2Z1FpWgc"
+            "hwuYLPL+Wokqltd11nqqzi+bJ9cvSKADYdUAAN5WUtzdpiy6LbTgSxP7ociU4Tn0g5I6aDZJ7A8Lzo0KSyZYoA485mqcO0GVAdVw9lq4aOT9"
+            "v6d+nb4bnNkQVklLQ3fVAvJm+xdDOp9LCNCN48V2pnDOkFV6+U9nV5oyc6XI2wIDAQAB"
+        )
     )
-    base, _ = signature_base(REQUEST, components, Parameters(created=CREATED, keyid="test-key-rsa-pss"))
-    assert base.split("\n") == [
-        '"date": Tue, 20 Apr 2021 02:07:55 GMT',
-        '"@method": POST',
-        '"@path": /foo',
-        '"@query": ?param=Value&Pet=dog',
-        '"@authority": example.com',
-        '"content-type": application/json',
-        f'"content-digest": {content_digest(REQUEST.whole_body(), "sha-512")}',
-        '"content-length": 18',
+    assert isinstance(key, rsa.RSAPublicKey)
+    key.verify(signature, text, padding.PSS(padding.MGF1(hashes.SHA512()), 64), hashes.SHA512())
+
+
+def p256_verifies(signature: bytes, text: bytes) -> None:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    key = ec.EllipticCurvePublicKey.from_encoded_point(  # B.1.3, test-key-ecc-p256
+        ec.SECP256R1(),
+        b64decode("BKiFWGVSwqz2Rxh4z9ewk1tP/g/S38NBJI6he8QeBYrwMc4nN9LTDOBhfoUeg8Ye9WedFRhnZXZJA12Qp0zZ6F0="),
+    )
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    key.verify(utils.encode_dss_signature(r, s), text, ec.ECDSA(hashes.SHA256()))
+
+
+RSA_KEY, P256_KEY = "test-key-rsa-pss", "test-key-ecc-p256"
+SIG1 = ("@method", "@authority", "@path", "content-digest", "content-length", "content-type")
+PROXIED = Message(  # B.3
+    method="POST",
+    scheme="https",
+    authority="service.internal.example",
+    target="/foo?param=Value&Pet=dog",
+    headers=[
         (
-            '"@signature-params": ("date" "@method" "@path" "@query" "@authority" "content-type" "content-digest" '
-            f'"content-length");created={CREATED};keyid="test-key-rsa-pss"'
-        ),
-    ]
+            "Client-Cert",
+            (
+                ":MIIBqDCCAU6gAwIBAgIBBzAKBggqhkjOPQQDAjA6MRswGQYDVQQKDBJMZXQncyBBdXRoZW50aWNhdGUxGzAZBgNVBAMMEkxBIEludGVybWVk"
+                "aWF0ZSBDQTAeFw0yMDAxMTQyMjU1MzNaFw0yMTAxMjMyMjU1MzNaMA0xCzAJBgNVBAMMAkJDMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
+                "8YnXXfaUgmnMtOXU/IncWalRhebrXmckC8vdgJ1p5Be5F/3YC8OthxM4+k1M6aEAEFcGzkJiNy6J84y7uzo9M6NyMHAwCQYDVR0TBAIwADAf"
+                "BgNVHSMEGDAWgBRm3WjLa38lbEYCuiCPct0ZaSED2DAOBgNVHQ8BAf8EBAMCBsAwEwYDVR0lBAwwCgYIKwYBBQUHAwIwHQYDVR0RAQH/BBMw"
+                "EYEPYmRjQGV4YW1wbGUuY29tMAoGCCqGSM49BAMCA0gAMEUCIBHda/r1vaL6G3VliL4/Di6YK0Q6bMjeSkC3dFCOOB8TAiEAx/kHSB4urmiZ"
+                "0NX5r5XarmPk0wmuydBVoU4hBVZ1yhk=:"
+            ),
+        )
+    ],
+)
 
 
 @pytest.mark.parametrize(
-    ("components", "parameters", "lines"),
+    ("message", "components", "parameters", "verifies", "signature"),
     [
-        ((), {"nonce": "b3k2pp5k7z-50gnwp.yemd"}, [';nonce="b3k2pp5k7z-50gnwp.yemd"']),
         (
+            REQUEST,
+            (),
+            Parameters(created=CREATED, keyid=RSA_KEY, nonce="b3k2pp5k7z-50gnwp.yemd"),
+            rsa_pss_verifies,
+            (
+                "d2pmTvmbncD3xQm8E9ZV2828BjQWGgiwAaw5bAkgibUopemLJcWDy/lkbbHAve4cRAtx31Iq786U7it++wgGxbtRxf8Udx7zFZsckzXaJMkA"
+                "7ChG52eSkFxykJeNqsrWH5S+oxNFlD4dzVuwe8DhTSja8xxbR/Z2cOGdCbzR72rgFWhzx2VjBqJzsPLMIQKhO4DGezXehhWwE56YCE+O6c0m"
+                "KZsfxVrogUvA4HELjVKWmAvtl6UnCh8jYzuVG5WSb/QEVPnP5TmcAnLH1g+s++v6d4s8m0gCw1fV5/SITLq9mhho8K3+7EPYTU8IU1bLhdxO"
+                "5Nyt8C8ssinQ98Xw9Q=="
+            ),
+        ),
+        (
+            REQUEST,
             ("@authority", "content-digest", '@query-param;name="Pet"'),
-            {"tag": "header-example"},
-            [
-                '"@authority": example.com',
-                f'"content-digest": {content_digest(REQUEST.whole_body(), "sha-512")}',
-                '"@query-param";name="Pet": dog',
-                ';tag="header-example"',
-            ],
+            Parameters(created=CREATED, keyid=RSA_KEY, tag="header-example"),
+            rsa_pss_verifies,
+            (
+                "LjbtqUbfmvjj5C5kr1Ugj4PmLYvx9wVjZvD9GsTT4F7GrcQEdJzgI9qHxICagShLRiLMlAJjtq6N4CDfKtjvuJyE5qH7KT8UCMkSowOB4+EC"
+                "xCmT8rtAmj/0PIXxi0A0nxKyB09RNrCQibbUjsLS/2YyFYXEu4TRJQzRw1rLEuEfY17SARYhpTlaqwZVtR8NV7+4UKkjqpcAoFqWFQh62s7C"
+                "l+H2fjBSpqfZUJcsIk4N6wiKYd4je2U/lankenQ99PZfB4jY3I5rSV2DSBVkSFsURIjYErOs0tFTQosMTAoxk//0RoKUqiYY8Bh0aaUEb0rQ"
+                "l3/XaVe4bXTugEjHSw=="
+            ),
+        ),
+        (
+            REQUEST,
+            ("date", "@method", "@path", "@query", "@authority", "content-type", "content-digest", "content-length"),
+            Parameters(created=CREATED, keyid=RSA_KEY),
+            rsa_pss_verifies,
+            (
+                "bbN8oArOxYoyylQQUU6QYwrTuaxLwjAC9fbY2F6SVWvh0yBiMIRGOnMYwZ/5MR6fb0Kh1rIRASVxFkeGt683+qRpRRU5p2voTp768ZrCUb38"
+                "K0fUxN0O0iC59DzYx8DFll5GmydPxSmme9v6ULbMFkl+V5B1TP/yPViV7KsLNmvKiLJH1pFkh/aYA2HXXZzNBXmIkoQoLd7YfW91kE9o/CCo"
+                "C1xMy7JA1ipwvKvfrs65ldmlu9bpG6A9BmzhuzF8Eim5f8ui9eH8LZH896+QIF61ka39VBrohr9iyMUJpvRX2Zbhl5ZJzSRxpJyoEZAFL2FU"
+                "o5fTIztsDZKEgM4cUA=="
+            ),
+        ),
+        (
+            PROXIED,
+            ("@path", "@query", "@method", "@authority", "client-cert"),
+            Parameters(created=CREATED, keyid=P256_KEY),
+            p256_verifies,
+            "xVMHVpawaAC/0SbHrKRs9i8I3eOs5RtTMGCWXm/9nvZzoHsIg6Mce9315T6xoklyy0yzhD9ah4JHRwMLOgmizw==",
+        ),
+        (
+            REQUEST,
+            SIG1,
+            Parameters(created=CREATED, keyid=RSA_KEY),
+            rsa_pss_verifies,
+            (
+                "HIbjHC5rS0BYaa9v4QfD4193TORw7u9edguPh0AW3dMq9WImrlFrCGUDih47vAxi4L2YRZ3XMJc1uOKk/J0ZmZ+wcta4nKIgBkKq0rM9hs3C"
+                "QyxXGxHLMCy8uqK488o+9jrptQ+xFPHK7a9sRL1IXNaagCNN3ZxJsYapFj+JXbmaI5rtAdSfSvzPuBCh+ARHBmWuNo1UzVVdHXrl8ePL4ccc"
+                "qlazIJdC4QEjrF+Sn4IxBQzTZsL9y9TP5FsZYzHvDqbInkTNigBcE9cKOYNFCn4D/WM7F6TNuZO9EgtzepLWcjTymlHzK7aXq6Am6sfOrpIC"
+                "49yXjj3ae6HRalVc/g=="
+            ),
         ),
     ],
-    ids=["B.2.1", "B.2.2"],
+    ids=["B.2.1 minimal", "B.2.2 selective", "B.2.3 full", "B.3 proxy", "3.2"],
 )
-def test_the_texts_for_rsa_are_those_of_rfc_9421(
-    components: tuple[str, ...], parameters: dict[str, Any], lines: list[str]
+def test_the_random_signatures_of_rfc_9421_are_of_our_text(
+    message: Message,
+    components: tuple[str, ...],
+    parameters: Parameters,
+    verifies: Callable[[bytes, bytes], None],
+    signature: str,
 ) -> None:
-    base, _ = signature_base(REQUEST, components, Parameters(created=CREATED, keyid="test-key-rsa-pss", **parameters))
-    names = " ".join(line.partition(": ")[0] for line in lines[:-1])
-    told = f'"@signature-params": ({names});created={CREATED};keyid="test-key-rsa-pss"{lines[-1]}'
-    assert base.split("\n") == [*lines[:-1], told]
+    from cryptography.exceptions import InvalidSignature
+
+    base, _ = signature_base(message, components, parameters)
+    verifies(b64decode(signature), base.encode())
+    with pytest.raises(InvalidSignature):
+        verifies(b64decode(signature), f"{base} ".encode())
+
+
+QUERY = "/demo?name1=Value1&Name2=value2"
+JSON, ANY = ("Accept", "application/json"), ("Accept", "*/*")
+
+
+@pytest.mark.parametrize(
+    ("method", "authority", "target", "headers", "holds"),
+    [
+        ("GET", "example.org", f"{QUERY}&param=added", [JSON, ANY, ("Accept-Language", "en-US,en;q=0.5")], True),
+        ("GET", "example.org", QUERY, [("Accept", "application/json, */*"), ("Referer", "https://a.example")], True),
+        ("GET", "example.org", QUERY, [JSON, ("Date", "Fri, 15 Jul 2022 14:24:55 GMT"), ANY], True),
+        ("POST", "example.com", QUERY, [JSON, ANY], False),
+        ("GET", "example.org", QUERY, [ANY, JSON], False),
+    ],
+    ids=["more query and fields", "one field", "other order of fields", "other request", "other order of values"],
+)
+def test_a_signature_outlives_what_rfc_9421_b4_lets_a_proxy_change(
+    method: str, authority: str, target: str, headers: list[tuple[str, str]], holds: bool
+) -> None:
+    def text(method: str, authority: str, target: str, headers: list[tuple[str, str]]) -> str:
+        message = Message(method=method, scheme="https", authority=authority, target=target, headers=headers)
+        components = ("@method", "@path", "@authority", "accept")
+        return signature_base(message, components, Parameters(created=CREATED, keyid="test-key-ed25519"))[0]
+
+    assert (text(method, authority, target, headers) == text("GET", "example.org", QUERY, [JSON, ANY])) is holds
 
 
 def request(target: str, *headers: tuple[str, str], method: str = "GET", body: bytes | None = b"") -> Message:
@@ -244,15 +344,34 @@ def test_a_parameter_or_label_that_cannot_be_written_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("body", "algorithm", "digest"),
-    [  # RFC 9530 B.1, and RFC 9421 B.2
+    [
+        (b'{"hello": "world"}\n', "sha-256", "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"),
+        (
+            b'{"hello": "world"}\n',
+            "sha-512",
+            "sha-512=:YMAam51Jz/jOATT6/zvHrLVgOYTGFy1d6GJiOHTohq4yP+pgk4vf2aCsyRZOtw8MjkM7iw7yZ/WkppmM44T3qg==:",
+        ),
+        (b"", "sha-256", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"),
+        (b'"world"}\n', "sha-256", "sha-256=:jjcgBDWNAtbYUXI37CVG3gRuGOAjaaDRGpIUFsdyepQ=:"),
+        (  # the content coding is digested too; bytes by erratum 8890
+            bytes.fromhex("0b0980") + b'{"hello": "world"}\n\x03',
+            "sha-256",
+            "sha-256=:d435Qo+nKZ+gLcUHn7GQtQ72hiBVAgqoLsZnZPiTGPk=:",
+        ),
+        (
+            bytes.fromhex("0b0980") + b'{"hello": "world"}\n\x03',
+            "sha-512",
+            "sha-512=:db7fdBbgZMgX1Wb2MjA8zZj+rSNgfmDCEEXM8qLWfpfoNY0sCpHAzZbj09X1/7HAb7Od5Qfto4QpuBsFbUO3dQ==:",
+        ),
+        (b'{"title": "New Title"}\n', "sha-256", "sha-256=:mEkdbO7Srd9LIOegftO0aBX+VPTVz7/CSHes2Z27gc4=:"),
         (b'{"hello": "world"}', "sha-256", "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"),
         (
             b'{"hello": "world"}',
             "sha-512",
             "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:",
         ),
-        (b"", "sha-256", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"),
     ],
+    ids=["B.1", "2", "B.2", "B.3", "B.4 br", "B.6 br", "B.7", "RFC 9421 7.2.8", "RFC 9421 B.2"],
 )
 def test_digests_are_those_of_rfc_9530(body: bytes, algorithm: Any, digest: str) -> None:
     assert content_digest(body, algorithm) == digest
