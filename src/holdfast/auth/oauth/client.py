@@ -28,7 +28,7 @@ from holdfast.core.oauth.answers import (
     read_token,
 )
 from holdfast.core.oauth.authorization import Authorization, authorization_url, read_callback
-from holdfast.core.oauth.metadata import ServerMetadata, metadata_urls, read_metadata
+from holdfast.core.oauth.metadata import ServerMetadata, metadata_document, metadata_urls, read_metadata
 from holdfast.core.secret import Secret
 from holdfast.core.tokens import Token
 from holdfast.errors import InvalidInput
@@ -267,16 +267,17 @@ class OAuthClient:
         return self._looker[1]
 
     async def _discovered(self, issuer: str) -> ServerMetadata:
-        answer = None
+        said: list[str] = []
         for url in metadata_urls(issuer):
             answer = await self._lane.get(url)
-            if answer.status == 200:
-                return _outcome(answer, lambda document: read_metadata(document, issuer))
-            if not 300 <= answer.status < 500 or answer.status == 429:
+            document = metadata_document(answer.body) if answer.status == 200 else None
+            if document is not None:
+                return read_metadata(document, issuer)
+            said.append(f"{url} answered {answer.status}{', with no metadata' if answer.status == 200 else ''}")
+            if answer.status >= 500 or answer.status == 429:
                 break  # in trouble; others say in many ways that there is nothing
-        assert answer is not None, "there is more than one place to look"
         raise TokenError(
-            f"{issuer} has no metadata: it answered {answer.status}",
+            f"{issuer} has no metadata: {'; '.join(said)}",
             error="invalid_response",
             status_code=answer.status,
             retry_after=answer.retry_after,

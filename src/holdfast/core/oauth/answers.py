@@ -20,6 +20,7 @@ __all__ = [
     "DeviceCode",
     "TokenError",
     "device_wait",
+    "json_object",
     "read_device_code",
     "read_document",
     "read_introspection",
@@ -86,7 +87,7 @@ def read_document(
     status: int, body: bytes, *, sent: Iterable[Secret] = (), retry_after: float | None = None
 ) -> dict[str, Any]:
     """The JSON object of a good answer. Raises `TokenError` for any other; ``sent``: what its text must not repeat."""
-    document = _object(body)
+    document = json_object(body)
     if 200 <= status < 300 and document is not None and "error" not in document:
         return document
     code = None if document is None else _text(document, "error", sent)
@@ -159,6 +160,15 @@ def read_introspection(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The object that ``body`` is, None for anything else."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
+
+
 def device_wait(error: str | None, interval: float) -> float | None:
     """Seconds before the next question, after an answer with ``error`` or none at all (RFC 8628 3.5). None: the end.
 
@@ -180,14 +190,6 @@ def _unusable(why: str) -> TokenError:
     return TokenError(
         f"the authorization server's answer cannot be used: {why}", error="invalid_response", status_code=200
     )
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
 
 
 def _is_token(text: str) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from holdfast.core.oauth.answers import TokenError
+from holdfast.core.oauth.answers import TokenError, json_object
 from holdfast.core.origins import is_loopback
 from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
-__all__ = ["ServerMetadata", "check_endpoint", "metadata_urls", "read_metadata"]
+__all__ = ["ServerMetadata", "check_endpoint", "metadata_document", "metadata_urls", "read_metadata"]
 
 _ENDPOINTS: Final = (
     "authorization_endpoint",
@@ -77,6 +77,15 @@ def metadata_urls(issuer: str) -> list[str]:
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     urls = [f"{origin}/.well-known/{name}{path}" for name in ("oauth-authorization-server", "openid-configuration")]
     return list(dict.fromkeys([*urls, f"{origin}{path}/.well-known/openid-configuration"]))
+
+
+def metadata_document(body: bytes) -> dict[str, Any] | None:
+    """The metadata that ``body`` is, whose it may be; None for a page, an error, or anything else that names no issuer.
+
+    >>> metadata_document(b"<!doctype html>")
+    """
+    document = json_object(body)
+    return document if document is not None and isinstance(document.get("issuer"), str) else None
 
 
 def read_metadata(document: Mapping[str, Any], issuer: str) -> ServerMetadata:
