@@ -268,6 +268,7 @@ class OAuthClient:
 
     async def _discovered(self, issuer: str) -> ServerMetadata:
         said: list[str] = []
+        answer = None
         for url in metadata_urls(issuer):
             answer = await self._lane.get(url)
             document = metadata_document(answer.body) if answer.status == 200 else None
@@ -276,6 +277,7 @@ class OAuthClient:
             said.append(f"{url} answered {answer.status}{', with no metadata' if answer.status == 200 else ''}")
             if answer.status >= 500 or answer.status == 429:
                 break  # in trouble; others say in many ways that there is nothing
+        assert answer is not None, "there is more than one place to look"
         raise TokenError(
             f"{issuer} has no metadata: {'; '.join(said)}",
             error="invalid_response",
