@@ -12,11 +12,13 @@ import holdfast
 from holdfast import (
     AdaptiveConcurrency,
     Cache,
+    CacheRule,
     CircuitBreaker,
     ConcurrencyLimit,
     Fallback,
     Hedge,
     IdempotencyKeys,
+    MemoryStore,
     OfflineMode,
     Pacing,
     Pipeline,
@@ -284,6 +286,83 @@ async def test_other_listeners_are_told_from_now_on(family: FamilyModules) -> No
     assert len(second) == 2 * len(first) > 0
 
 
+async def test_stored_answers_stay_and_those_that_come_are_judged_by_the_new_cache(family: FamilyModules) -> None:
+    cached = {"Cache-Control": "max-age=60"}
+    settings: dict[str, Any] = {**ALONE, "cache": Cache(), "retry": None}
+    async with stage(family, [Reply(200, body=b"12345", headers=cached)], repeat_last=True, **settings) as on:
+        for path, cache in (
+            ("one", Cache(max_entry_bytes=4)),
+            ("two", Cache(rules={"/three": CacheRule(never=True)})),
+            ("three", Cache(stale_if_error=60.0)),
+        ):
+            await on.client.get(f"http://api.test/{path}")
+            on.pipeline.reconfigure(cache=cache)
+        answers = [await on.client.get(f"http://api.test/{path}") for path in ("one", "two", "three")]
+    assert [holdfast.history(answer).cache for answer in answers] == ["hit", "miss", "miss"]
+
+
+async def test_a_fallback_is_another_for_calls_that_come_in(family: FamilyModules) -> None:
+    other = {"http://api.test": ("http://other.test",)}
+    settings: dict[str, Any] = {**ALONE, "retry": None, "breaker": None, "fallback": Fallback(default=1)}
+
+    async def body() -> Any:
+        yield b"once"
+
+    async with stage(family, [Reply(503, delay=1.0)], repeat_last=True, **settings) as on:
+        assert (await on.client.get(URL)).json() == 1
+        async with anyio.create_task_group() as tasks:
+
+            async def put() -> None:
+                options = {"holdfast": {"idempotent": True}}
+                assert (await on.client.put(URL, content=body(), extensions=options)).status_code == 503
+
+            tasks.start_soon(put)
+            await on.clock.sleep(0.5)
+            on.pipeline.reconfigure(fallback=Fallback(default=2, failover=other))
+        assert [sent.header("host") for sent in on.script.sent] == [
+            "api.test"
+        ] * 2  # whose body is gone goes nowhere else
+        assert (await on.client.get(URL)).json() == 2
+        assert [sent.header("host") for sent in on.script.sent[2:]] == ["api.test", "other.test"]
+        assert on.pipeline.snapshot()["fallback"]["default"] == 2
+
+
+async def test_what_is_offline_stays_so_and_what_fails_now_goes_by_the_new_mode(family: FamilyModules) -> None:
+    mode = OfflineMode(after=10.0, probe_every=50.0)
+    settings: dict[str, Any] = {**ALONE, "retry": None, "breaker": None, "offline": mode}
+    async with stage(family, [Fails("ConnectError", delay=1.0)], repeat_last=True, **settings) as on:
+        on.pipeline.reconfigure(offline=OfflineMode(after=1.0, probe_every=5.0))
+        for sent in (1, 2, 2):
+            with pytest.raises(family.http.TransportError):
+                await on.client.get(URL)
+            assert len(on.script.sent) == sent
+        assert on.pipeline.snapshot()["origins"][KEY]["offline"]["probe_in"] == 5.0
+        on.pipeline.reconfigure(offline=mode)
+        assert on.pipeline.is_offline(KEY)
+
+
+async def test_other_hooks_run_on_attempts_of_calls_that_come_in(family: FamilyModules) -> None:
+    hooks = [lambda request, attempt, name=name: request.headers.update({name: "1"}) for name in ("x-old", "x-new")]
+    async with stage(family, [Reply(200)], repeat_last=True, hooks=hooks[:1], **ALONE) as on:
+        await on.client.get(URL)
+        on.pipeline.reconfigure(hooks=hooks[1:])
+        await on.client.get(URL)
+        names = [{name.lower() for name, _ in sent.headers} & {b"x-old", b"x-new"} for sent in on.script.sent]
+    assert names == [{b"x-old"}, {b"x-new"}]
+
+
+async def test_bodies_are_read_and_bounded_as_told(family: FamilyModules) -> None:
+    settings: dict[str, Any] = {**ALONE, "cache": Cache()}
+    long = Reply(200, body=b"x" * 2_000, headers={"Cache-Control": "max-age=60"})
+    async with stage(family, [long], repeat_last=True, **settings) as on:
+        await on.client.get(URL)
+        on.pipeline.reconfigure(max_body_bytes=1_000, buffer_body=False)
+        with pytest.raises(holdfast.BodyTooLarge):
+            await on.client.get(URL)
+        on.pipeline.reconfigure(max_body_bytes=None)
+        assert (await on.client.get(URL)).content == long.body
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -301,14 +380,30 @@ async def test_other_listeners_are_told_from_now_on(family: FamilyModules) -> No
         ({"concurrency": AdaptiveConcurrency()}, "of its kind"),
         ({"hedge": Hedge()}, "hedge"),
         ({"idempotency": IdempotencyKeys()}, "idempotency"),
+        ({"cache": None}, "cache=None"),
+        ({"cache": Cache(store=MemoryStore())}, "cache's store"),
+        ({"cache": Cache(key=b"k" * 32)}, "cache's key"),
+        ({"cache": Cache(shared=True)}, "cache's shared"),
+        ({"cache": Cache(identity_headers=("X-User",))}, "cache's identity_headers"),
+        ({"cache": Cache(rules={"/users": CacheRule(ignore_query=("page",))})}, "cache's rules"),
+        ({"fallback": Fallback(default=1)}, "fallback"),
+        ({"offline": None}, "offline"),
+        ({"offline": OfflineMode(file="switch.json")}, "file"),
+        ({"offline": OfflineMode(after=None)}, "after"),
+        ({"hooks": [print]}, "hooks"),
+        ({"max_body_bytes": 0}, "max_body_bytes"),
+        ({"buffer_body": "never"}, "buffer_body"),
+        ({"clock": VirtualClock()}, "clock"),
+        ({"random": lambda: 0.5}, "random"),
+        ({"attempts": 5}, "no setting 'attempts'"),
     ],
     ids=spelled,
 )
 @pytest.mark.filterwarnings("ignore:ConcurrencyLimit")
 def test_what_cannot_be_changes_nothing(changes: dict[str, Any], match: str) -> None:
-    pipeline = Pipeline(rate_limit=RateLimit(7))
+    pipeline = Pipeline(rate_limit=RateLimit(7), cache=Cache(), offline=OfflineMode())
     before = pipeline.describe()
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((ValueError, TypeError), match=match):
         pipeline.reconfigure(**changes)
     assert pipeline.describe() == before
 

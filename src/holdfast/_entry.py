@@ -142,8 +142,11 @@ class Entry:
 
         return handle, rebind
 
-    def short_way(self, cache: CacheLayer[Q, R], owner: Owner) -> ShortWay:
-        """What a transport's handler would answer a call with, where that is in the store and needs no request."""
+    def short_way(self, cache: CacheLayer[Q, R], owner: Owner) -> tuple[ShortWay, Callable[[CacheLayer[Q, R]], None]]:
+        """What a transport's handler would answer a call with, where that is in the store and needs no request.
+
+        And, as `bind` gives it, a function that binds it anew.
+        """
         from holdfast.core.caching.key import target
 
         monotonic, limit, telemetry = self._clock.monotonic, self._max_body_bytes, self._telemetry
@@ -167,7 +170,11 @@ class Entry:
                 telemetry.ended(call, ask.method, monotonic() - now, found.status_code, None)
             return found
 
-        return answer
+        def rebind(stored: CacheLayer[Q, R]) -> None:
+            nonlocal cache, limit
+            cache, limit = stored, self._max_body_bytes
+
+        return answer, rebind
 
     def _guarded(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         """``inner`` behind what keeps all of a call from being sent: its deadline is over, or it is offline."""

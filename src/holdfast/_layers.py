@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 from holdfast._wire import Middleware
 from holdfast.call import Owner
@@ -45,9 +45,10 @@ if TYPE_CHECKING:
     from holdfast.policies.rate_limit import RateLimiter
     from holdfast.policies.throttle import Throttling
 
-__all__ = ["ATTEMPT_TIMEOUT", "Changes", "Layers", "Policies", "checked"]
+__all__ = ["ATTEMPT_TIMEOUT", "Changes", "Layers", "Policies", "changed", "checked"]
 
 ATTEMPT_TIMEOUT = 10.0
+_FIXED: Final = {"clock": "the state is in its times", "random": "the layers have it"}
 
 
 class Policies(TypedDict):
@@ -86,9 +87,16 @@ class Changes(TypedDict, total=False):
     rate_limit: Limit | Sequence[Limit]
     pacing: Pacing | Mode
     concurrency: ConcurrencyLimit | AdaptiveConcurrency
+    cache: Cache
+    fallback: Fallback
+    offline: OfflineMode
+    hooks: Sequence[AttemptHook]
     listeners: Sequence[Listener]
     deadline: float | None
     attempt_timeout: float | None
+    buffer_body: Auto
+    deadline_covers_body: Auto
+    max_body_bytes: int | None
 
 
 class _Queue(Protocol):
@@ -121,6 +129,7 @@ class Layers:
         refusals = None if emitter is None else _refusal_telemetry(emitter)
         self.policies = policies
         self.attempts = attempts = _attempts(policies, clock, emitter)
+        self.hooks = _attempt_hooks(policies["hooks"]) if policies["hooks"] else None
         watch = None if self.switch is None else self.switch.watch
         self.in_order: tuple[Middleware, ...] = _present(
             self.caching,
@@ -134,7 +143,7 @@ class Layers:
             self.observed_limits,
             self.limiter,
             attempts,
-            _attempt_hooks(policies["hooks"]) if policies["hooks"] else None,
+            self.hooks,
         )
         # For what is not HTTP (`_calls`): those that need neither methods, header fields nor bodies.
         self.for_calls: tuple[Middleware, ...] = _present(
@@ -176,9 +185,20 @@ class Layers:
             self.limiter.reconfigure(limits, None if policies["pacing"] is None else pacing_of(policies["pacing"]))
         if self.observed_limits is not None and observed != list(self.observed_limits.limits):
             self.observed_limits.reconfigure(observed)
-        if self.caching is not None:
-            self.caching.reconfigure(policies["deadline"])
-        self.attempts.reconfigure(policies["attempt_timeout"])
+        if self.caching is not None and policies["cache"] is not None:
+            self.caching.reconfigure(policies["cache"], policies["deadline"])
+        if self.fallbacks is not None and policies["fallback"] is not None:
+            self.fallbacks.reconfigure(policies["fallback"])
+        if self.switch is not None and policies["offline"] is not None:
+            self.switch.reconfigure(policies["offline"])
+        if self.hooks is not None:
+            self.hooks.reconfigure(policies["hooks"])
+        self.attempts.reconfigure(
+            policies["attempt_timeout"],
+            covers_body=policies["deadline_covers_body"],
+            buffer=policies["buffer_body"],
+            cap=policies["max_body_bytes"],
+        )
         if self.emitter is not None and policies["listeners"] is not self.policies["listeners"]:  # some may be dropped
             self.emitter.reconfigure(policies["listeners"])
         self.policies = policies
@@ -224,11 +244,17 @@ def _check_same_layers(before: Policies, after: Policies) -> None:
         "concurrency",
         "rate_limit",
         "pacing",
+        "cache",
+        "fallback",
+        "offline",
     ):
         if (before[name] is None) != (after[name] is None):
             raise ValueError(f"reconfigure neither adds nor takes away a layer: {name}={after[name]}")
-    if bool(before["listeners"]) != bool(after["listeners"]):
-        raise ValueError(f"reconfigure takes other listeners for listeners, got {after['listeners']!r}")
+    functions = {"listeners": (before["listeners"], after["listeners"]), "hooks": (before["hooks"], after["hooks"])}
+    for name, (earlier, later) in functions.items():
+        if bool(earlier) != bool(later):
+            raise ValueError(f"reconfigure takes other {name} for {name}, got {later!r}")
+    _check_same_state(before, after)
     if before["pacing"] != after["pacing"]:
         adaptive = {pacing_of(each).adaptive for each in (before["pacing"], after["pacing"]) if each is not None}
         if len(adaptive) > 1:
@@ -248,8 +274,36 @@ def _check_same_layers(before: Policies, after: Policies) -> None:
             raise ValueError("reconfigure keeps how many limits there are, of which kind, and their key and observe")
 
 
+def _check_same_state(before: Policies, after: Policies) -> None:
+    """Raises ValueError where what was stored or noted under the settings before would be lost, or somebody else's."""
+    if before["cache"] is not None and after["cache"] is not None:
+        from holdfast.policies.cache import told_apart
+
+        kept = told_apart(before["cache"], after["cache"])
+        if kept is not None:
+            raise ValueError(f"reconfigure keeps the cache's {kept}: by it answers are found, purged, and told apart")
+    if before["offline"] is not None and after["offline"] is not None:
+        modes = (before["offline"], after["offline"])
+        if len({mode.file for mode in modes}) > 1:
+            raise ValueError("reconfigure keeps the file of the offline mode: what is noted in it would stay there")
+        if len({mode.after is None for mode in modes}) > 1:
+            raise ValueError("reconfigure neither adds nor takes away a layer: offline.after keeps being None, or not")
+
+
+def changed(before: Policies, changes: Mapping[str, Any]) -> Policies:
+    """``before`` with the changes. Raises ValueError for a setting that stays, TypeError for what is none."""
+    for name in changes.keys() - before.keys():
+        if name in _FIXED:
+            raise ValueError(f"reconfigure keeps the {name}: {_FIXED[name]}")
+        raise TypeError(f"a pipeline has no setting {name!r}")
+    merged: Any = {**before, **changes}
+    whole: Policies = merged
+    return whole
+
+
 def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:
-    """``policies`` with defaults that gave way to others; raises ValueError for what cannot work together.
+    """``policies`` with defaults that gave way to others; raises ValueError for what cannot work together, and
+    TypeError for a hook that is no function.
 
     ``stacklevel`` is that of a warning.
     """
@@ -263,6 +317,9 @@ def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:
             raise ValueError(f'{name} must be True, False or "auto", got {setting!r}')
     if policies["fallback"] is not None and policies["fallback"].stale and policies["cache"] is None:
         raise ValueError("Fallback(stale=...) needs a cache: Pipeline(cache=Cache(), ...)")
+    for hook in policies["hooks"]:
+        if not callable(hook):
+            raise TypeError(f"a hook is a function of (request, attempt), got {hook!r}")
     concurrency, breaker = policies["concurrency"], policies["breaker"]
     total = concurrency.total if isinstance(concurrency, ConcurrencyLimit) else None
     if policies["rate_limit"] is not None and total is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from weakref import WeakKeyDictionary
 
 from holdfast._entry import Entry
-from holdfast._layers import ATTEMPT_TIMEOUT, Changes, Layers, Policies, checked
+from holdfast._layers import ATTEMPT_TIMEOUT, Changes, Layers, Policies, changed, checked
 from holdfast._wire import Family, Handler, Middleware, Q, R, ShortWay
 from holdfast.by_origin import Pipelines
 from holdfast.call import Owner
@@ -334,19 +334,25 @@ class Pipeline:
         caching = self._layers.caching
         if caching is None or self._in_order is not self._layers.in_order or owner.certificate is not None:
             return None
-        return self._entry.short_way(caching.layer(family), owner)
+        answer, rebind = self._entry.short_way(caching.layer(family), owner)
+        self._bound[answer] = lambda: rebind(caching.layer(family))
+        return answer
 
     def reconfigure(self, **changes: Unpack[Changes]) -> None:
         """Give the layers other settings, in one step between calls. Circuits, tokens, budgets and lines are kept.
 
         What calls share (limits, permits, circuits) is under the new settings at once, also for those who wait. What is
         a call's own (its number of attempts, its waits, its deadline) ends as it began; ``attempt_timeout`` holds from
-        the next attempt on. Raises ValueError, and changes nothing, for what cannot work together, and for what would
-        add a layer or take one away; of `Pipeline.of` only the deadline can be another.
+        the next attempt on. What is stored stays, and is given under the new cache.
+
+        Raises ValueError, and changes nothing, for what cannot work together, and for what would add a layer or take
+        one away. ``clock`` and ``random`` stay, of a cache its ``store``, ``key``, ``shared``, ``identity_headers``
+        and what rules make of keys, of an offline mode its ``file``: the state stands on them. Of `Pipeline.of` only
+        the deadline can be another.
         """
         if self._in_order is not self._layers.in_order and changes.keys() - {"deadline"}:
             raise ValueError("a pipeline of layers of one's own has no setting but its deadline")
-        given: Policies = {**self._given, **changes}
+        given = changed(self._given, changes)
         self._layers.reconfigure(checked(given))
         self._given = given
         self._entry.reconfigure(given["deadline"], given["max_body_bytes"], sends_again=_sends_again(given))

@@ -556,6 +556,17 @@ async def test_what_is_closed_gives_nothing_that_is_stored(family: FamilyModules
 
 
 @pytest.mark.anyio
+async def test_a_fresh_answer_is_given_by_the_settings_in_force(family: FamilyModules) -> None:
+    world = world_of(family)
+    async with world.shop as shop:
+        for number, rules in enumerate((None, {"/users/{id}": CacheRule(never=True)}, None)):
+            world.pipeline.reconfigure(cache=Cache(key=b"k" * 32, rules=rules))
+            await shop.users.get(1)
+            await shop.users.get(1)
+            assert (world.cache()["hits"], world.cache()["bypassed"]) == [(1, 0), (1, 2), (3, 2)][number]
+
+
+@pytest.mark.anyio
 async def test_what_goes_offline_or_out_of_time_is_told_so_and_comes_back(family: FamilyModules) -> None:
     world = world_of(family)
     async with world.shop as shop:

@@ -66,9 +66,12 @@ class Attempts:
         self._cap = cap
         self._emitter = emitter
 
-    def reconfigure(self, timeout: float | None) -> None:
-        """For the calls that come in from now on."""
+    def reconfigure(self, timeout: float | None, *, covers_body: Auto, buffer: Auto, cap: int | None) -> None:
+        """``buffer`` and ``cap`` hold for the calls that come in from now on, the others from the next attempt on."""
         self._timeout = timeout
+        self._covers_body = covers_body
+        self._buffer = buffer
+        self._cap = cap
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         clock, monotonic, grace, buffer = self._clock, self._clock.monotonic, family.grace, self._buffer

@@ -32,9 +32,10 @@ class AttemptHooks:
     """
 
     def __init__(self, hooks: Sequence[AttemptHook]) -> None:
-        for hook in hooks:
-            if not callable(hook):
-                raise TypeError(f"a hook is a function of (request, attempt), got {hook!r}")
+        self._hooks = tuple(hooks)
+
+    def reconfigure(self, hooks: Sequence[AttemptHook]) -> None:
+        """For the calls that come in from now on."""
         self._hooks = tuple(hooks)
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:

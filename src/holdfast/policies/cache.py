@@ -16,7 +16,7 @@ from holdfast.core.caching.fields import DELTA_CAP
 from holdfast.core.caching.key import Identity
 from holdfast.core.caching.policy import CachePolicy
 from holdfast.core.caching.reach import Reach
-from holdfast.core.caching.rules import Rules
+from holdfast.core.caching.rules import Rules, same_keys
 from holdfast.policies.cache_layer import CacheLayer
 from holdfast.policies.cache_state import Shared
 from holdfast.policies.cache_store import Shelf
@@ -91,6 +91,16 @@ class Cache(CachePolicy):
             raise ValueError(f"spill_bytes must be at least 1, got {self.spill_bytes}")
 
 
+def told_apart(before: Cache, after: Cache) -> str | None:
+    """The setting by which the one keeps answers elsewhere than the other, or for somebody else; None if none does."""
+    if before.store is not after.store:
+        return "store"
+    for name in ("key", "shared", "identity_headers"):
+        if getattr(before, name) != getattr(after, name):
+            return name
+    return None if same_keys(before.rules, after.rules) else "rules"
+
+
 class Caching:
     """The cache layer. ``signed`` says that attempt hooks may add a credential which the cache cannot see.
 
@@ -107,7 +117,6 @@ class Caching:
         signed: bool,
         emitter: Emitter | None = None,
     ) -> None:
-        self.settings = settings
         self._store = store
         shelf = Shelf(store, clock=clock, timeout=settings.store_timeout, emitter=emitter)
         kept = settings.key is None and shelf.keeps_secret is not None
@@ -126,9 +135,15 @@ class Caching:
             telemetry=None if emitter is None else _telemetry(emitter),
         )
 
-    def reconfigure(self, deadline: float | None) -> None:
-        """For the fetches in the background from now on."""
-        self._shared.deadline = deadline
+    def reconfigure(self, settings: Cache, deadline: float | None) -> None:
+        """For the calls that come in once their transport was bound anew; the deadline for fetches in the background.
+
+        What is stored stays, as it was stored.
+        """
+        shared = self._shared
+        shared.policy, shared.spill_bytes, shared.deadline = settings, settings.spill_bytes, deadline
+        shared.shelf.timeout = settings.store_timeout
+        shared.rules = Rules(settings.rules) if settings.rules else None
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         return CacheLayer(inner, family, self._shared).handle

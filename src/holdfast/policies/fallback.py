@@ -54,19 +54,16 @@ class Fallbacks:
     """
 
     def __init__(self, settings: Fallback, *, stored: Stored | None, clock: Clock, emitter: Emitter | None) -> None:
-        self.settings = settings
+        self.ways = _Ways(settings)
         self.stored = stored
         self.clock = clock
         self.emitter = emitter
-        self.alternatives = Alternatives(settings.failover or {}, settings.keep) if settings.failover else None
-        self.kept = frozenset(name.lower() for name in settings.keep)
-        named = {name: (name, supply) for name, supply in (settings.values or {}).items()}
-        self.values: Templates[tuple[str, Supply]] = Templates(named, "value")
-        on = settings.on
-        self.statuses = FAILURES if on is None else frozenset(one for one in on if isinstance(one, int))
-        self.errors = (Exception,) if on is None else tuple(one for one in on if not isinstance(one, int))
         self._counts = {"failover": 0, "stale": 0, "value": 0, "default": 0, "none": 0, "raised": 0}
         self._told_of: set[str] = set()
+
+    def reconfigure(self, settings: Fallback) -> None:
+        """For the calls that come in from now on; what was counted stays."""
+        self.ways = _Ways(settings)
 
     def bind(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
         return _Chain(self, inner, family).handle
@@ -91,6 +88,22 @@ class Fallbacks:
             _logger.error("the fallback %r failed; further failures of it are only counted", name, exc_info=error)
 
 
+class _Ways:
+    """What calls fall back on, and from what."""
+
+    __slots__ = ("alternatives", "errors", "kept", "settings", "statuses", "values")
+
+    def __init__(self, settings: Fallback) -> None:
+        self.settings = settings
+        self.alternatives = Alternatives(settings.failover or {}, settings.keep) if settings.failover else None
+        self.kept = frozenset(name.lower() for name in settings.keep)
+        named = {name: (name, supply) for name, supply in (settings.values or {}).items()}
+        self.values: Templates[tuple[str, Supply]] = Templates(named, "value")
+        on = settings.on
+        self.statuses = FAILURES if on is None else frozenset(one for one in on if isinstance(one, int))
+        self.errors = (Exception,) if on is None else tuple(one for one in on if not isinstance(one, int))
+
+
 class _Lost(Generic[Q, R]):
     """A call that failed, and what it takes to answer it in another way."""
 
@@ -111,6 +124,7 @@ class _Chain(Generic[Q, R]):
 
     def __init__(self, shared: Fallbacks, inner: Handler[Q, R], family: Family[Q, R]) -> None:
         self._shared = shared
+        self._ways = shared.ways  # a call ends by those that it began with
         self._inner = inner
         self._family = family
         self._monotonic = shared.clock.monotonic
@@ -132,7 +146,7 @@ class _Chain(Generic[Q, R]):
                 raise
             return answer
         # Who wants nothing but a stored answer got what there is.
-        if response.status_code not in self._shared.statuses or call.cache == "unsatisfiable":
+        if response.status_code not in self._ways.statuses or call.cache == "unsatisfiable":
             return response
         try:
             failure = _failure(request, call, f"status_{response.status_code}", response=response)
@@ -147,7 +161,7 @@ class _Chain(Generic[Q, R]):
 
     def _replayable(self, request: Q, call: Call) -> Callable[[], bool]:
         """Asked after a failure: whether the body can be sent elsewhere."""
-        if self._shared.alternatives is None or call.options.replayable or self._family.replayable(request):
+        if self._ways.alternatives is None or call.options.replayable or self._family.replayable(request):
             return _always
         began = self._family.track(request)
         return lambda: not began()
@@ -155,7 +169,7 @@ class _Chain(Generic[Q, R]):
     def _failed(self, error: Exception, request: Q, call: Call) -> Failure | None:
         """What failed, if it is something to fall back from."""
         error = late(error, call, self._monotonic(), self._family, request) or error
-        if isinstance(error, Closed) or not isinstance(error, self._shared.errors):
+        if isinstance(error, Closed) or not isinstance(error, self._ways.errors):
             return None
         if isinstance(error, Refused):
             return _failure(request, call, refusal_reason(error), error=error)
@@ -176,7 +190,7 @@ class _Chain(Generic[Q, R]):
             answer = await self._supplied(name, supply, lost)
         if answer is None and request.method in SAFE_METHODS:
             way = name = "default"
-            answer = await self._supplied(name, shared.settings.default, lost)
+            answer = await self._supplied(name, self._ways.settings.default, lost)
         if answer is None:
             shared.count("none")
             return None
@@ -187,14 +201,14 @@ class _Chain(Generic[Q, R]):
         return answer
 
     async def _stale(self, request: Q) -> R | None:
-        stale, stored = self._shared.settings.stale, self._shared.stored
+        stale, stored = self._ways.settings.stale, self._shared.stored
         if not stale or stored is None:
             return None
         return await stored.fallback(request, self._family, DELTA_CAP if stale is True else stale)
 
     def _named(self, request: Q, call: Call) -> tuple[str, Supply] | None:
         options = call.options
-        return self._shared.values.find(target(str(request.url)), options.operation, options.template)
+        return self._ways.values.find(target(str(request.url)), options.operation, options.template)
 
     async def _supplied(self, name: str, supply: Supply, lost: _Lost[Q, R]) -> R | None:
         """The response that a value makes; None if there is none, or its function fails."""
@@ -213,7 +227,7 @@ class _Chain(Generic[Q, R]):
     async def _called(
         self, supply: Callable[[Failure], JSON | Substitute | Awaitable[JSON | Substitute]], failure: Failure
     ) -> JSON | Substitute:
-        clock, seconds = self._shared.clock, self._shared.settings.timeout
+        clock, seconds = self._shared.clock, self._ways.settings.timeout
         given = supply(failure)
         if not inspect.isawaitable(given):
             return given
@@ -223,9 +237,9 @@ class _Chain(Generic[Q, R]):
 
     async def _failover(self, lost: _Lost[Q, R]) -> R | None:
         """The answer of the first of the other base URLs that has a good one, in the time that is left."""
-        if self._shared.alternatives is None or not self._may_go_elsewhere(lost):
+        if self._ways.alternatives is None or not self._may_go_elsewhere(lost):
             return None
-        others = self._shared.alternatives.of(target(str(lost.request.url)))
+        others = self._ways.alternatives.of(target(str(lost.request.url)))
         if others and lost.response is not None:  # there may be no second connection
             await set_aside(lost.response, lost.request, self._family, self._shared.clock)
         deadline = lost.call.deadline
@@ -250,7 +264,7 @@ class _Chain(Generic[Q, R]):
 
     async def _ask(self, elsewhere: Elsewhere, request: Q, call: Call) -> R | None:
         there = call.elsewhere(elsewhere.key)
-        kept = self._shared.kept
+        kept = self._ways.kept
         sent = self._family.readdressed(request, elsewhere.url, lambda header: header not in kept and is_proof(header))
         passed_on = {name: value for name, value in request.extensions.items() if name not in _OF_ONE_ORIGIN}
         sent.extensions = {**passed_on, CALL: there}
@@ -262,7 +276,7 @@ class _Chain(Generic[Q, R]):
             return None
         finally:
             call.sends = there.sends
-        if response.status_code in self._shared.statuses or response.status_code in _ABOUT_CREDENTIALS:
+        if response.status_code in self._ways.statuses or response.status_code in _ABOUT_CREDENTIALS:
             await _close(response)
             return None
         if "set-cookie" in response.headers and "set-cookie" not in kept:

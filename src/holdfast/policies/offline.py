@@ -69,6 +69,10 @@ class Switch:
             away_for = 0.0 if since is None else max(0.0, clock.wall() - since)
             self._leave(_ALL, replace(disconnect(now, probe_every), since=now - away_for), "by_hand")
 
+    def reconfigure(self, mode: OfflineMode) -> None:
+        """For keys that go offline from now on; one that is away is probed as it was told to be."""
+        self._mode = mode
+
     def turn_on(self, probe_every: float | None) -> None:
         self._leave(_ALL, disconnect(self._clock.monotonic(), probe_every), "by_hand")
         if self._mode.file is not None:

@@ -94,6 +94,15 @@ class Rules(Templates[CacheRule]):
         return tuple(dict.fromkeys((url, *(without_query(url, names) for names in self._stripped))))
 
 
+def same_keys(before: Mapping[str, CacheRule] | None, after: Mapping[str, CacheRule] | None) -> bool:
+    """Whether every request has one and the same key under both, so that what was stored is found, and purged."""
+    keys = [
+        {name: (rule.key_headers, rule.ignore_query) for name, rule in (rules or {}).items()}
+        for rules in (before, after)
+    ]
+    return keys[0] == keys[1] or not any(any(names) for each in keys for names in each.values())
+
+
 def without_query(url: str, names: Iterable[str]) -> str:
     """The URL without the query parameters of these names; the others stay as they are, in their order."""
     base, _, query = url.partition("?")
