@@ -18,7 +18,7 @@ from tests.support import FamilyModules
 
 pytestmark = pytest.mark.anyio
 
-SECRET = "s3cr3t-value"
+SECRET = "s3cr3t-value-of-32-bytes-or-more"
 HOME = "https://api.test/v1"
 BASIC = f"Basic {b64encode(f'ada:{SECRET}'.encode()).decode()}"
 
@@ -28,6 +28,14 @@ KINDS = [
     ({"kind": "api_key", "header": "X-Token", "prefix": "Token "}, {"x-token": f"Token {SECRET}"}),
     ({"kind": "basic", "username": "ada"}, {"authorization": BASIC}),
     ({"kind": "hmac", "key_id": "k1"}, {"authorization": "HMAC-SHA256 k1:*"}),
+    ({"kind": "jwt", "algorithm": "HS256"}, {"authorization": "Bearer eyJ*.*.*"}),
+    (
+        {"kind": "http_signature", "key_id": "k1", "tag": "shop"},
+        {
+            "signature-input": 'sig1=("@method" "@authority" "@path" "@query");created=*;keyid="k1";*;tag="shop"',
+            "signature": "sig1=:*:",
+        },
+    ),
     (
         {"kind": "aws", "access_key": "AKID", "region": "eu-west-1", "service": "execute-api"},
         {"authorization": "AWS4-HMAC-SHA256 Credential=AKID/*/eu-west-1/execute-api/aws4_request,*"},
@@ -58,6 +66,24 @@ async def test_a_profile_becomes_what_is_sent(
         assert all(fnmatchcase(world.last.headers[name], value) for name, value in headers.items())
     with pytest.raises(InvalidInput, match=r"other\.test"):
         Service("https://other.test", auth=credentials["my_api"])
+
+
+async def test_a_token_of_our_own_says_what_its_profile_says(tmp_path: Path) -> None:
+    import jwt
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    told = {"kind": "jwt", "algorithm": "ES256", "key_id": "7", "issuer": "shop", "subject": "us", "audience": "orders"}
+    (tmp_path / "profiles.toml").write_text(toml(told))
+    async with await Credentials.from_file(tmp_path / "profiles.toml", MemorySecrets({"my_api": pem})) as credentials:
+        credential: Any = credentials["my_api"]
+        token = (await credential.source.get()).access_token.reveal()
+    claims = jwt.decode(token, key.public_key(), algorithms=["ES256"], audience="orders", issuer="shop")
+    assert (jwt.get_unverified_header(token)["kid"], claims["sub"]) == ("7", "us")
 
 
 async def test_a_bearer_of_a_store_is_rotated_while_the_program_runs(family: FamilyModules, tmp_path: Path) -> None:
@@ -113,6 +139,10 @@ async def test_a_secret_that_the_store_has_not_is_named(tmp_path: Path) -> None:
         ("[a]\norigins = 'https://a.test'\nheader = 'X'", "a bearer, has no header"),
         ("[a]\norigins = 'https://a.test'\nkind = 'basic'", "needs username"),
         ("[a]\norigins = 'https://a.test'\nkind = 'aws'\nregion = 'r'", "needs access_key"),
+        ("[a]\norigins = 'https://a.test'\nkind = 'http_signature'", "needs key_id"),
+        ("[a]\norigins = 'https://a.test'\nkind = 'jwt'", "needs algorithm"),
+        ("[a]\norigins = 'https://a.test'\nkind = 'jwt'\nalgorithm = 'none'", "profile a: 'none' is no algorithm"),
+        ("[a]\norigins = 'https://a.test'\nkind = 'jwt'\nalgorithm = 'RS256'", "profile a: this is no private key"),
         ("[a]\norigins = 'https://a.test'\nkind = 'api_key'\nheader = 7", "header is a text"),
         (f"[a]\norigins = 'https://a.test'\ntoken = '{SECRET}'", "has its token in the file"),
         (f"[a]\norigins = 'https://a.test'\npassword = '{SECRET}'", "has its password in the file"),

@@ -9,14 +9,15 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from holdfast.auth.bearer import Bearer, Provider, TokenBound
 from holdfast.auth.credential import OriginBound
+from holdfast.auth.jwt import JWT, Algorithm, SigningKey
 from holdfast.auth.oauth.client import OAuthClient
 from holdfast.auth.oauth.credential import OAuth2
 from holdfast.auth.oauth.grants import ClientCredentials, RefreshToken
-from holdfast.auth.signatures import AWSSignature, HMACSignature
+from holdfast.auth.signatures import AWSSignature, HMACSignature, HTTPSignature
 from holdfast.auth.static import APIKey, Basic
 from holdfast.auth.stores.base import SecretStore
 from holdfast.auth.stores.environment import EnvironmentSecrets
@@ -45,8 +46,9 @@ class Credentials(Mapping[str, OriginBound]):
     def from_env(cls, prefix: str = "HOLDFAST_", *, environ: Mapping[str, str] | None = None) -> Self:
         """A profile for each ``HOLDFAST_<NAME>_ORIGINS``, with its secret in ``HOLDFAST_<NAME>_SECRET``, or in the file
         that ``HOLDFAST_<NAME>_SECRET_FILE`` names. ``_KIND`` is ``bearer`` (the default), ``api_key`` (``_HEADER``,
-        ``_QUERY``, ``_COOKIE``, ``_PREFIX``), ``basic`` (``_USERNAME``), ``hmac`` (``_KEY_ID``), ``aws``
-        (``_ACCESS_KEY``, ``_REGION``, ``_SERVICE``) or ``client_credentials`` (``_SERVER``, ``_CLIENT_ID``,
+        ``_QUERY``, ``_COOKIE``, ``_PREFIX``), ``basic`` (``_USERNAME``), ``hmac`` (``_KEY_ID``), ``http_signature``
+        (``_KEY_ID``, ``_TAG``), ``jwt`` (``_ALGORITHM``, ``_KEY_ID``, ``_ISSUER``, ``_SUBJECT``, ``_AUDIENCE``),
+        ``aws`` (``_ACCESS_KEY``, ``_REGION``, ``_SERVICE``) or ``client_credentials`` (``_SERVER``, ``_CLIENT_ID``,
         ``_SCOPE``).
 
         Raises `MissingSecret`, which names the variable, and `InvalidInput`.
@@ -139,6 +141,13 @@ def oauth_client(profile: Profile, secret: Secret | None) -> OAuthClient:
 def _credential(
     profile: Profile, secret: Secret | None, bearer: Secret | Provider, store: SecretStore | None
 ) -> OriginBound:
+    try:
+        return _made(profile, secret, bearer, store)
+    except InvalidInput as error:  # of a setting or a secret that its kind cannot use
+        raise InvalidInput(f"profile {profile.name}: {error.message}", argument=error.argument) from None
+
+
+def _made(profile: Profile, secret: Secret | None, bearer: Secret | Provider, store: SecretStore | None) -> OriginBound:
     origins, settings = profile.origins, profile.settings
     if profile.kind in ("login", "client_credentials"):
         grant = RefreshToken() if profile.kind == "login" else ClientCredentials(scope=settings.get("scope"))
@@ -151,6 +160,17 @@ def _credential(
         return Basic(settings["username"], secret, origins=origins)
     if profile.kind == "hmac":
         return HMACSignature(settings["key_id"], secret, origins=origins)
+    if profile.kind == "http_signature":
+        return HTTPSignature(settings["key_id"], secret, tag=settings.get("tag"), origins=origins)
+    if profile.kind == "jwt":
+        algorithm = cast("Algorithm", settings["algorithm"])  # SigningKey refuses any other
+        return JWT(
+            SigningKey(secret, algorithm, key_id=settings.get("key_id")),
+            issuer=settings.get("issuer"),
+            subject=settings.get("subject"),
+            audience=settings.get("audience"),
+            origins=origins,
+        )
     if profile.kind == "aws":
         region, service = settings["region"], settings["service"]
         return AWSSignature(settings["access_key"], secret, region=region, service=service, origins=origins)

@@ -20,6 +20,8 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
     "api_key": frozenset({"header", "query", "cookie", "prefix"}),
     "basic": frozenset({"username"}),
     "hmac": frozenset({"key_id"}),
+    "http_signature": frozenset({"key_id", "tag"}),
+    "jwt": frozenset({"algorithm", "key_id", "issuer", "subject", "audience"}),
     "aws": frozenset({"access_key", "region", "service"}),
     "client_credentials": frozenset({"server", "client_id", "scope"}),
     "login": frozenset({"server", "client_id", "scope"}),
@@ -29,6 +31,8 @@ KINDS: Final[Mapping[str, frozenset[str]]] = {
 _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "basic": ("username",),
     "hmac": ("key_id",),
+    "http_signature": ("key_id",),
+    "jwt": ("algorithm",),
     "aws": ("access_key", "region", "service"),
     "client_credentials": ("server", "client_id"),
     "login": ("server", "client_id"),
