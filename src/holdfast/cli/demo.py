@@ -10,12 +10,13 @@ With ``--json`` standard output is one JSON object; keys are only ever added, ti
     family        "httpx" or "httpx2"
     versions      {"python": ..., "holdfast": ..., "httpx" or "httpx2": ...}
     settings      of holdfast, where they are not the defaults
-    seed, seconds, calls (on each side), lateness (the most by which this process was late to begin a call)
+    seed, seconds, calls (on each side), lateness (the longest for which the weather stood still, as the machine
+                  did not bring a call in time; times of weathers and transitions leave it out)
     origins       {side: {"url", "requests", "accepted", "open_after_close", "peak_in_flight", "probes",
                   "probes_in_outage", "peak_probes"}}: the origin's own count
     weathers      [{"name", "starts", "ends", side: figures}], in their order
     total         {side: figures}
-    transitions   [{"at", "origin", "from", "to", "weather"}]
+    transitions   [{"at", "origin", "from", "to", "weather"}], the weather of the request that changed it
     promises      [{"name", "kept", "text"}], names: amplification, probes, connections, tasks
     kept          whether all promises were
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.cli.demo_drive import Run, Side
 from holdfast.cli.demo_figures import Row, row, rows
-from holdfast.cli.demo_weather import WEATHERS, weather_at
+from holdfast.cli.demo_weather import WEATHERS
 
 __all__ = ["document"]
 
@@ -42,7 +42,7 @@ def document(about: Run, family: str, versions: Mapping[str, str]) -> dict[str, 
                 "origin": move.origin,
                 "from": move.old,
                 "to": move.new,
-                "weather": WEATHERS[weather_at(move.at, about.length)],
+                "weather": WEATHERS[move.weather],
             }
             for move in about.transitions
         ],

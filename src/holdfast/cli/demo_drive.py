@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from holdfast._history import history
-from holdfast.cli.demo_origin import TAG, Counts
+from holdfast.cli.demo_origin import TAG, TIME, Counts
 from holdfast.cli.demo_process import OriginProcess
 from holdfast.cli.demo_promises import Promise, judge
 from holdfast.cli.demo_weather import QUOTA, QUOTA_BURST, WEATHERS, Planned, plan, weather_at
@@ -28,7 +30,8 @@ BUDGET = RetryBudget()
 _CALL_SECONDS = 5.0  # httpx's own timeout, and so the deadline of each holdfast call
 # Attempts are tagged by a hook, and a hook may sign: the cache wants to be told whose answers these are.
 _EXTENSIONS = {"holdfast": {"identity": "demo"}}
-_CLOSING = 2.0  # seconds for the origin to see that connections were closed
+_CLOSING = 40  # times that the origin is asked, 0.05 s between, until it has seen that connections were closed
+_SENT_IN: ContextVar[int] = ContextVar("_SENT_IN")  # the weather in which this call sent its last request
 
 
 class Reply(Protocol):
@@ -61,9 +64,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A circuit changed its state, ``at`` seconds after the start."""
+    """A circuit changed its state, ``at`` seconds after the start.
+
+    ``weather`` is that in which the request was sent whose answer, or whose turn, changed it.
+    """
 
     at: float
+    weather: int
     origin: str
     old: str
     new: str
@@ -83,7 +90,11 @@ class Side:
 
 @dataclass(slots=True)
 class Run:
-    """All that is known of a run, while it goes on and after. ``started``: None before the weather begins."""
+    """All that is known of a run, while it goes on and after. ``started``: None before the weather begins.
+
+    The clock of a run stands still while a call is overdue: on a machine that stalls, the weather stalls too,
+    and each call is made in the weather that was planned for it.
+    """
 
     seed: int
     seconds: float
@@ -91,13 +102,18 @@ class Run:
     calls: int = 0
     lateness: float = 0.0  # seconds by which a call was begun after its time, at most
     started: float | None = None
+    due: float = 0.0  # when the next call is
     sides: list[Side] = field(default_factory=list[Side])
     transitions: list[Transition] = field(default_factory=list[Transition])
     promises: list[Promise] = field(default_factory=list[Promise])
 
     @property
     def elapsed(self) -> float:
-        return 0.0 if self.started is None else time.perf_counter() - self.started
+        return 0.0 if self.started is None else min(time.perf_counter() - self.started, self.due)
+
+    @property
+    def weather(self) -> int:
+        return weather_at(self.elapsed, self.length)
 
     @property
     def length(self) -> float:
@@ -118,13 +134,13 @@ async def drive(run: Run, family: str, show: Callable[[Run], None]) -> None:
     async with OriginProcess(run.seed, run.length) as origin:
         plain_url, holdfast_url = (f"http://127.0.0.1:{port}" for port in origin.ports)
         run.sides = [
-            Side("plain", plain_url, _plain(family)),
+            Side("plain", plain_url, _plain(family, run)),
             Side("holdfast", holdfast_url, _holdfast(family, run), _EXTENSIONS),
         ]
         try:
             await origin.start_weather()
             run.started = time.perf_counter()
-            await _make(run, planned, show)
+            await _make(run, planned, origin, show)
         finally:
             for side in run.sides:
                 await side.client.aclose()
@@ -135,9 +151,12 @@ async def drive(run: Run, family: str, show: Callable[[Run], None]) -> None:
     run.promises = judge(holdfast.counts, BUDGET, longest_call=longest, tasks=tasks)
 
 
-def _plain(family: str) -> Client:
+def _plain(family: str, run: Run) -> Client:
+    async def tell(request: Any) -> None:
+        request.headers[TIME] = str(run.elapsed)
+
     # Proxies of the environment are not for a loopback address.
-    client: Client = importlib.import_module(family).AsyncClient(trust_env=False)
+    client: Client = importlib.import_module(family).AsyncClient(trust_env=False, event_hooks={"request": [tell]})
     return client
 
 
@@ -161,7 +180,7 @@ def _holdfast(family: str, run: Run) -> Client:
     )
 
     def moved(key: str, old: str, new: str, now: float) -> None:
-        run.transitions.append(Transition(run.elapsed, key, old, new))
+        run.transitions.append(Transition(run.elapsed, _SENT_IN.get(), key, old, new))
 
     pipeline.circuits.on_transition = moved
     transport = importlib.import_module(f"holdfast.{family}").ResilientTransport(pipeline)
@@ -170,30 +189,43 @@ def _holdfast(family: str, run: Run) -> Client:
 
 
 def _tagger(run: Run) -> Callable[[Any, int], None]:
-    """A hook by which each attempt tells the origin its number and the circuit's state."""
+    """A hook by which each attempt tells the origin its time, its number and the circuit's state."""
     numbers = itertools.count(1)
 
     def tag(request: Any, attempt: int) -> None:
         circuit = run.transitions[-1].new if run.transitions else "closed"
         request.headers[TAG] = f"{next(numbers)};{attempt};{circuit}"
+        request.headers[TIME] = str(run.elapsed)
+        _SENT_IN.set(run.weather)
 
     return tag
 
 
-async def _make(run: Run, planned: Sequence[Planned], show: Callable[[Run], None]) -> None:
+async def _make(run: Run, planned: Sequence[Planned], origin: OriginProcess, show: Callable[[Run], None]) -> None:
     """Start each call at its time, whatever became of those before it, and wait for the last to end."""
     showing = asyncio.create_task(_show(run, show))
     try:
         async with asyncio.TaskGroup() as group:
             for number, call in enumerate(planned):
-                if (wait := call.at - run.elapsed) > 0:
-                    await asyncio.sleep(wait)
-                run.lateness = max(run.lateness, run.elapsed - call.at)
+                if number == 0 or call.at > run.due:
+                    await _come(run, call.at, origin)
                 for side in run.sides if number % 2 else reversed(run.sides):
                     group.create_task(_call(side, call, weather_at(call.at, run.length)))
+            run.due = math.inf
     finally:
         showing.cancel()
         await asyncio.wait([showing])
+
+
+async def _come(run: Run, due: float, origin: OriginProcess) -> None:
+    """Let the time come for what is ``due``. It does not go on before an origin that stalls does."""
+    run.due = due
+    await asyncio.sleep(due - run.elapsed)
+    await origin.is_there()
+    assert run.started is not None, "the weather has begun"
+    late = time.perf_counter() - run.started - due
+    run.lateness = max(run.lateness, late)
+    run.started += late
 
 
 async def _show(run: Run, show: Callable[[Run], None]) -> None:
@@ -203,6 +235,7 @@ async def _show(run: Run, show: Callable[[Run], None]) -> None:
 
 
 async def _call(side: Side, call: Planned, weather: int) -> None:
+    _SENT_IN.set(weather)
     began = time.perf_counter()
     outcome: Reply | Exception
     error: str | None
@@ -232,10 +265,11 @@ def _wrong(reply: Reply, path: str) -> str | None:
 
 
 async def _count(origin: OriginProcess, sides: Sequence[Side]) -> None:
-    """Ask the origin for its counts, once it has seen all connections close or has had time enough for it."""
-    patience = time.perf_counter() + _CLOSING
+    """Ask the origin for its counts, once it has seen all connections close or was asked often enough."""
     counts = await origin.counts()
-    while any(count.open for count in counts) and time.perf_counter() < patience:
+    for _ in range(_CLOSING):
+        if not any(count.open for count in counts):
+            break
         await asyncio.sleep(0.05)
         counts = await origin.counts()
     for side, count in zip(sides, counts, strict=True):

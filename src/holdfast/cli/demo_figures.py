@@ -21,7 +21,7 @@ _NOTICEABLE = 0.002
 class Row:
     """One side in one weather, or in all of them. Times are seconds.
 
-    A call belongs to the weather in which it was due, a wire request to that in which it arrived.
+    A call belongs to the weather in which it was due, a wire request to that in which it was sent.
     """
 
     calls: int

@@ -1,8 +1,11 @@
 """The demo's origin: a small HTTP/1.1 server on loopback, run in a process of its own.
 
 ``python -m holdfast.cli.demo_origin SEED LENGTH`` opens a port for each side of the demo and prints both as
-one line of JSON. It obeys lines on its standard input: ``start`` lets the weather begin, ``count`` prints
-what it has counted. It ends when that input does, so it never outlives whoever started it.
+one line of JSON. It obeys lines on its standard input: ``start`` lets its clock begin, ``there?`` prints
+``"here"``, ``count`` prints what it has counted. It ends when that input does, so it never outlives whoever
+started it.
+
+A request tells in which weather it was sent: it meets that one, however late a busy machine brings it here.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ from functools import partial
 
 from holdfast.cli.demo_weather import Ending, Fate, Quota, Representation, Weather, represent, weather_at
 
-__all__ = ["TAG", "Counts", "Send"]
+__all__ = ["TAG", "TIME", "Counts", "Send"]
 
 TAG = "x-demo"
 """Request field by which an attempt tells about itself: ``number;attempt;circuit``."""
+
+TIME = "x-demo-time"
+"""Request field with the time at which it was sent, in seconds of the weather; the start where it is missing."""
 
 _HEAD_LIMIT = 16 * 1024
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a close then sends RST
@@ -39,8 +45,8 @@ class Send:
     nobody told of, and its attempt counts as one more. Without a tag: 1 and "".
     """
 
-    at: float  # seconds since the start
-    weather: int
+    at: float  # seconds since the start, by the origin's clock
+    weather: int  # in which it was sent
     status: int
     attempt: int
     circuit: str
@@ -76,12 +82,12 @@ class _Side:
 
     def judge(self, path: str, fields: dict[str, str]) -> tuple[Fate, Representation | None, str]:
         """Decide what happens to a request, and write it down; the circuit's state comes back too."""
-        elapsed = time.perf_counter() - self._started
-        fate = self._weather.fate(elapsed)
-        resource = represent(path, elapsed)
+        now, sent = time.perf_counter() - self._started, float(fields.get(TIME, 0.0))
+        fate = self._weather.fate(sent)
+        resource = represent(path, sent)
         if fate.status == 200 and fate.ending is not Ending.RESET:
             # A server that is down counts no quota; one that answers does.
-            if not self.quota.take(elapsed):
+            if not self.quota.take(now):
                 fate = Fate(0.001, 429)
             elif resource is None:
                 fate = Fate(fate.delay, 404)
@@ -93,7 +99,7 @@ class _Side:
                 fate = Fate(fate.delay, 304)
         attempt, circuit = self._told(fields.get(TAG))
         status = 0 if fate.ending is Ending.RESET else fate.status
-        self.counts.sends.append(Send(elapsed, weather_at(elapsed, self._length), status, attempt, circuit))
+        self.counts.sends.append(Send(now, weather_at(sent, self._length), status, attempt, circuit))
         return fate, resource, circuit
 
     def _told(self, tag: str | None) -> tuple[int, str]:
@@ -200,6 +206,8 @@ async def _serve(seed: int, length: float) -> None:
             for side in sides:
                 side.start()
             _say("started")
+        elif line == "there?":
+            _say("here")
         elif line == "count":
             _say([asdict(side.counts) for side in sides])
         else:  # the end of our input

@@ -13,7 +13,7 @@ from holdfast.cli.demo_origin import Counts, Send
 __all__ = ["OriginGone", "OriginProcess"]
 
 _LINE = 16 * 1024 * 1024  # bytes; a count lists each request
-_PATIENCE = 10.0  # seconds for an answer, on a machine that is busy with other things
+_PATIENCE = 30.0  # seconds for an answer, on a machine that is busy with other things
 _GRACE = 2.0  # seconds to end by itself
 
 
@@ -58,6 +58,10 @@ class OriginProcess:
     async def start_weather(self) -> None:
         """Let the weather begin, on both ports at once."""
         await self._ask("start")
+
+    async def is_there(self) -> None:
+        """Wait until it has turned to this question: longer than a moment only if it, or the machine, stalls."""
+        await self._ask("there?")
 
     async def counts(self) -> list[Counts]:
         """What the origin has counted so far, for each port."""

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from holdfast.cli.demo_drive import Outcome, Run
 from holdfast.cli.demo_figures import Row, better_without, row, rows
-from holdfast.cli.demo_weather import QUOTA, QUOTA_BURST, WEATHERS, weather_at
+from holdfast.cli.demo_weather import QUOTA, QUOTA_BURST, WEATHERS
 
 __all__ = ["Paint", "Progress", "report"]
 
@@ -128,14 +128,15 @@ def _notes(run: Run, family: str, plain: Sequence[Row], holdfast: Sequence[Row],
     where = f"Plain {family} did better in: {', '.join(better) if better else 'nothing'}."
     lines = [paint("dim", line) for line in _LEGEND] + _wrapped(where, width)
     if run.lateness > _LATE:
-        busy = f"This machine was busy: calls began up to {_time(run.lateness)} late, and took longer for it."
+        still = _time(run.lateness)
+        busy = f"This machine was busy: the weather stood still for up to {still}, and calls took longer for it."
         lines += [paint("yellow", line) for line in _wrapped(busy, width)]
     return "\n".join(lines)
 
 
 def _circuit(run: Run, paint: Paint) -> str:
     lines = [
-        f"  {move.at:6.2f} s  {WEATHERS[weather_at(move.at, run.length)]:<9}"
+        f"  {move.at:6.2f} s  {WEATHERS[move.weather]:<9}"
         f" {move.origin}  {_state(move.old)} -> {_state(move.new)}"
         for move in run.transitions
     ]
@@ -176,7 +177,7 @@ class Progress:
         self._told: str | None = None
 
     def show(self, run: Run) -> None:
-        name = WEATHERS[weather_at(run.elapsed, run.length)]
+        name = WEATHERS[run.weather]
         if self._alive:
             state = _state(run.transitions[-1].new) if run.transitions else "closed"
             sides = "   ".join(

@@ -66,14 +66,14 @@ def weather_at(elapsed: float, length: float) -> int:
 
 
 class Weather:
-    """The fates of requests, in the order in which they arrive. ``length``: seconds for each weather."""
+    """The fates of requests, in the order in which they arrive in a weather. ``length``: seconds for each weather."""
 
     def __init__(self, seed: int, length: float) -> None:
         self._length = length
         self._draws = [Random(f"{seed}/{name}") for name in WEATHERS]
 
     def fate(self, elapsed: float) -> Fate:
-        """The fate of the next request, which arrives ``elapsed`` seconds after the start."""
+        """The fate of the next request, which was sent ``elapsed`` seconds after the start."""
         index = weather_at(elapsed, self._length)
         # Two draws for each request, whatever they are used for, so that the n-th fate depends on n alone.
         luck, pace = self._draws[index].random(), self._draws[index].random()
