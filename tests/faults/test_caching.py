@@ -225,7 +225,7 @@ async def test_a_304_that_nobody_asked_for_is_delivered_and_not_kept(
     unasked = Answer(304, headers=(MINUTE, ("etag", '"unknown"')))
     server.on("/fault", *([known] if known else []), unasked, Answer(headers=(MINUTE,), body=b"new"))
     clock = HandClock()
-    async with surviving(family, server, cache=Cache(), clock=clock, deadline=1.0) as http:
+    async with surviving(family, server, cache=Cache(), clock=clock) as http:
         if known:
             await http.get(f"{server.url}/fault")
             clock.advance(61)

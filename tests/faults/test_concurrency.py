@@ -32,7 +32,7 @@ from tests.faults.wire import HALF_READ, named, outcome, retry, stopwatch
 from tests.support import FamilyModules
 
 pytestmark = [pytest.mark.anyio, HALF_READ]
-BREAKER = CircuitBreaker(failures=3)
+BREAKER = CircuitBreaker(failures=3, open_for=40.0)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_all_calls_at_once_are_answered_over_20_connections(
     family: FamilyModules, server: FaultyServer, calls: int
 ) -> None:
     answered = 0
-    async with life(family, server, limits=20, deadline=60.0) as on:
+    async with life(family, server, limits=20, deadline=None) as on:
 
         async def call(number: int) -> None:
             nonlocal answered
@@ -69,7 +69,7 @@ async def test_all_calls_at_once_are_answered_over_20_connections(
                     tasks.start_soon(call, number)
         assert (answered, server.count()) == (calls, calls)
         assert server.connections_opened <= 20
-        assert watch.seconds < 40.0
+        assert watch.seconds < 0.1 * calls
 
 
 @of_row("C05")
@@ -82,7 +82,7 @@ async def test_an_open_circuit_refuses_at_once_and_sends_nothing(family: FamilyM
         assert watch.seconds / 100 < 0.1
         assert server.count() == 3
         assert isinstance(errors[0], family.http.TransportError)
-        assert 0 < errors[0].retry_after <= 6.0
+        assert 0 < errors[0].retry_after <= 48.0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_the_wall_clock_has_no_say_in_when_a_circuit_recovers(
         clock.wall_ahead += hours * 3600
         refused = await outcome(on.http, "GET", f"{server.url}/up")
         assert type(refused) is named(family, "CircuitOpen")
-        assert refused.retry_after <= 6.0
+        assert refused.retry_after <= 48.0
         clock.ahead += refused.retry_after
         assert (await on.http.get(f"{server.url}/up")).status_code == 200
 
@@ -185,7 +185,8 @@ async def test_closing_names_itself_to_calls_that_wait(
     gate = server.gate()
     server.on("/held", Held(gate))
     got: list[Any] = []
-    async with life(family, server, limits=1, **settings) as on:
+    patience = {"deadline": 120.0, "attempt_timeout": 110.0}
+    async with life(family, server, limits=1, **{**patience, **settings}) as on:
 
         async def call() -> None:
             got.append(await outcome(on.http, "GET", f"{server.url}/held"))
@@ -198,7 +199,7 @@ async def test_closing_names_itself_to_calls_that_wait(
             with stopwatch() as watch:
                 await on.transport.aclose()
                 await until(lambda: len(got) >= 4)
-            assert watch.seconds < 5.0
+            assert watch.seconds < 20.0
             await on.transport.aclose()  # twice is safe
             gate.open()
         refused = [error for error in got if type(error) is named(family, "Closed")]
@@ -212,8 +213,9 @@ async def test_closing_names_itself_to_calls_that_wait(
 async def test_closing_names_itself_to_calls_that_wait_for_a_probe(family: FamilyModules, server: FaultyServer) -> None:
     clock, got = AheadClock(), []
     server.on("/never", Never())
-    breaker = CircuitBreaker(failures=3, probe_wait=20.0)
-    async with life(family, server, retry=None, breaker=breaker, clock=clock) as on:
+    breaker = CircuitBreaker(failures=3, probe_wait=120.0)
+    patience: dict[str, Any] = {"deadline": None, "attempt_timeout": 120.0}
+    async with life(family, server, retry=None, breaker=breaker, clock=clock, **patience) as on:
         await trip(on, server)
         clock.ahead += OPEN_MAX
 
@@ -228,7 +230,7 @@ async def test_closing_names_itself_to_calls_that_wait_for_a_probe(family: Famil
             with stopwatch() as watch:
                 await on.transport.aclose()
                 await until(lambda: len(got) == 5)
-            assert watch.seconds < 5.0
+            assert watch.seconds < 20.0
         assert sum(type(error) is named(family, "Closed") for error in got) >= 4
         assert server.count("/never") == 1
 
@@ -248,7 +250,7 @@ async def test_a_drain_lets_running_calls_end_and_refuses_new_ones(
     async with life(family, server) as on:
 
         async def close() -> None:
-            await on.transport.aclose(drain=10.0)
+            await on.transport.aclose(drain=60.0)
             ended.set()
 
         async with anyio.create_task_group() as calls:
@@ -278,7 +280,7 @@ async def test_who_closes_in_a_hurry_ends_the_wait_of_who_lets_calls_end(family:
             closed += 1
 
     transport = family.holdfast.ResilientTransport(Pipeline(deadline=None, attempt_timeout=None), inner=Inner())
-    with anyio.fail_after(5.0):
+    with anyio.fail_after(30.0):
         async with anyio.create_task_group() as tasks:
             http = family.http.AsyncClient(transport=transport, timeout=None)
             tasks.start_soon(http.get, "http://api.test/")
@@ -311,7 +313,7 @@ async def test_closing_ends_bodies_that_are_being_read(family: FamilyModules, se
             for _ in range(3):
                 calls.start_soon(call)
             await until(lambda: read == 3)
-            with anyio.fail_after(2.0):
+            with anyio.fail_after(30.0):
                 await on.transport.aclose()
         assert len(errors) == 3
         assert server.count() == 3
@@ -399,7 +401,7 @@ async def test_cancelled_waiters_take_no_token(family: FamilyModules, server: Fa
             calls.cancel_scope.cancel()
         assert held(on.pipeline) == {}
         clock.ahead += 3600.0
-        with anyio.fail_after(5.0):
+        with anyio.fail_after(30.0):
             assert (await on.http.get(f"{server.url}/next")).status_code == 200
         assert server.count() == 2
 

@@ -16,7 +16,7 @@ from tests.support import FamilyModules
 
 pytestmark = pytest.mark.anyio
 CALLERS = 100
-PATIENT = CircuitBreaker(failures=3, probe_wait=20.0)
+PATIENT = CircuitBreaker(failures=3, probe_wait=120.0)
 """Callers wait for the verdict as long as this machine may need for it."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from holdfast import ConcurrencyLimit, Hedge, Pipeline
 from holdfast.testing.faulty import Answer, Close, Drip, FaultyServer, HalfBody, Held, Never, Reset, Stream
 from holdfast.testing.faulty.exchange import Behaviour
-from tests.faults.lifetime import held, life, serves_at_once, stepping, succeed, until
+from tests.faults.lifetime import all_at, held, life, serves_at_once, stepping, succeed, until
 from tests.faults.wire import HALF_READ, TRUSTS_NOBODY, outcome, running_tasks
 from tests.support import FamilyModules
 
@@ -63,14 +63,16 @@ async def test_a_stream_is_read_to_its_end_while_the_other_one_ends(
 
 
 @pytest.mark.parametrize(
-    "first", [Never(), Close(), Reset(), HalfBody(8, 4), Drip(b"x" * 30, every=0.02, head=True), Answer(503)], ids=str
+    "first", [None, Close(), Reset(), HalfBody(8, 4), Drip(b"x" * 30, every=0.02, head=True), Answer(503)], ids=str
 )
 async def test_whatever_the_first_does_the_second_answers(
-    family: FamilyModules, server: FaultyServer, first: Behaviour
+    family: FamilyModules, server: FaultyServer, first: Behaviour | None
 ) -> None:
-    server.on("/odd", first, Answer(body=b"second"))
-    async with life(family, server, limits=2, hedge=SOON, retry=None, attempt_timeout=1.0) as on:
+    gate = server.gate()
+    server.on("/odd", first or Held(gate), Answer(body=b"second"))
+    async with life(family, server, limits=2, hedge=SOON, retry=None) as on:
         assert (await on.http.get(f"{server.url}/odd")).content == b"second"
+        gate.open()
         await cleared(server, on.pipeline)
         await serves_at_once(on.http, server, 2)
         await cleared(server, on.pipeline)  # on a slow machine these were hedged, too
@@ -78,11 +80,15 @@ async def test_whatever_the_first_does_the_second_answers(
 
 async def test_a_hedge_waits_for_no_connection(family: FamilyModules, server: FaultyServer) -> None:
     """There are permits to spare, and no connection: one request for each call."""
-    server.on("/slow", Answer(delay=0.1))
+    gate = server.gate()
+    server.on("/slow", Held(gate))
     async with life(family, server, limits=2, hedge=SOON) as on:
         async with anyio.create_task_group() as calls:
             for _ in range(2):
                 calls.start_soon(succeed, on.http, f"{server.url}/slow")
+            await all_at(gate, server, 2)
+            await anyio.sleep(0.1)  # the time of both hedges comes before the first answer
+            gate.open()
         assert len(server.requests) == 2
         await cleared(server, on.pipeline)
 
@@ -115,7 +121,7 @@ async def test_a_pool_of_the_librarys_own_loses_no_slot(family: FamilyModules, s
     limits = family.http.Limits(max_connections=4, max_keepalive_connections=4)
     inner = family.http.AsyncHTTPTransport(verify=TRUSTS_NOBODY, limits=limits)
     hedge = Hedge(delay=0.0)
-    pipeline = Pipeline(hedge=hedge, budget=None, concurrency=ConcurrencyLimit(8), retry=None, deadline=5.0)
+    pipeline = Pipeline(hedge=hedge, budget=None, concurrency=ConcurrencyLimit(8), retry=None, deadline=60.0)
     transport = family.holdfast.ResilientTransport(pipeline, inner=inner)
     async with family.http.AsyncClient(transport=transport) as http:
 

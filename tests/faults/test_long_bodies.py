@@ -104,7 +104,7 @@ async def long_bodies(
     """A client with a cache in ``file``; afterwards no part of a body may be in there that no entry has."""
     async with SQLiteStore(file) as store:
         # What is tested here is not how fast this machine is.
-        cache = Cache(**{"store": store, "max_entry_bytes": 64 * MIB, "store_timeout": 5.0, **settings})
+        cache = Cache(**{"store": store, "max_entry_bytes": 64 * MIB, "store_timeout": 60.0, **settings})
         async with surviving(family, server, cache=cache, retry=None, breaker=None) as http:
             yield http, store
         for _ in range(10):  # a long body is removed in steps, one with each change
@@ -165,7 +165,7 @@ async def test_a_file_that_another_program_has_locked_costs_the_copy_and_not_the
                 with stopwatch() as took, closing(sqlite3.connect(file, isolation_level=None)) as other:
                     other.execute("BEGIN IMMEDIATE")
                     assert len((await http.get(f"{server.url}/long")).content) == length_and_checksum(body)[0]
-                assert took.seconds < 10 * STALL
+                assert took.seconds < 2 * STALL
 
 
 async def test_a_reader_that_leaves_does_not_wait_for_a_file_that_another_program_has_locked(
@@ -175,14 +175,14 @@ async def test_a_reader_that_leaves_does_not_wait_for_a_file_that_another_progra
     async with FaultyServer() as server:
         server.on("/long", long_stream(8 * MIB))
         async with SQLiteStore(file, busy_timeout=60.0) as store:
-            cache = Cache(store=store, max_entry_bytes=64 * MIB, store_timeout=5.0)
+            cache = Cache(store=store, max_entry_bytes=64 * MIB, store_timeout=30.0)
             async with surviving(family, cache=cache) as http:
                 await http.get(f"{server.url}/long")
                 with stopwatch() as took, closing(sqlite3.connect(file, isolation_level=None)) as other:
                     async with http.stream("GET", f"{server.url}/long") as response:
                         other.execute("BEGIN IMMEDIATE")
                     assert response.extensions["holdfast"]["cache"] == "hit"
-                assert took.seconds < 10 * STALL
+                assert took.seconds < 2 * STALL
 
 
 async def test_a_restarted_client_finds_the_answers_to_its_credentials_and_no_one_else_s(
@@ -195,7 +195,7 @@ async def test_a_restarted_client_finds_the_answers_to_its_credentials_and_no_on
         for who in ("ann", "ann", "bob"):
             async with (
                 SQLiteStore(file) as store,
-                surviving(family, cache=Cache(store=store, store_timeout=5.0)) as http,
+                surviving(family, cache=Cache(store=store, store_timeout=60.0)) as http,
             ):
                 answer = await http.get(f"{server.url}/mine", headers={"Authorization": f"Bearer {who}"})
                 found.append(answer.extensions["holdfast"]["cache"])

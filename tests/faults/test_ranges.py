@@ -84,7 +84,7 @@ async def caching(family: FamilyModules, server: FaultyServer, file: Path | None
     store = MemoryStore() if file is None else SQLiteStore(file)
     try:
         # How fast this machine's disk is at the moment is not what is tested.
-        cache = Cache(store=store, store_timeout=5.0)
+        cache = Cache(store=store, store_timeout=60.0)
         async with surviving(family, server, cache=cache, retry=None, breaker=None) as http:
             yield http
     finally:

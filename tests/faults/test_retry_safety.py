@@ -124,10 +124,12 @@ async def test_a_read_timeout_of_an_unsafe_method_is_final(
     family: FamilyModules, server: FaultyServer, method: str
 ) -> None:
     server.on("/never", Never())
-    async with life(family, server, attempt_timeout=0.4) as on:
-        error = await outcome(on.http, method, f"{server.url}/never")
+    async with life(family, server) as on:
+        patience = family.http.Timeout(60.0, read=0.3)  # a stall is not to pass for another timeout
+        error = await outcome(on.http, method, f"{server.url}/never", timeout=patience)
         assert isinstance(error, family.http.ReadTimeout)
-        assert server.count() == 1
+        assert len(holdfast.history(error).attempts) == 1
+        await server.await_for(lambda server: server.count() == 1)
 
 
 @ON_ONE_LOOP

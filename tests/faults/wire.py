@@ -55,7 +55,7 @@ async def surviving(
     before = running_tasks()
     pipeline = Pipeline(**{"retry": retry(), **settings})
     inside = family.holdfast.ResilientTransport(pipeline, **{"verify": TRUSTS_NOBODY, **(transport or {})})
-    async with family.http.AsyncClient(transport=inside, **(client or {})) as http:
+    async with family.http.AsyncClient(transport=inside, **{"timeout": 60.0, **(client or {})}) as http:
         yield http
         for server in servers[-1:]:
             after = await http.get(f"{server.url}/after")
@@ -95,7 +95,7 @@ class Measured:
     peak: int = field(default=0)
 
 
-STALL = 3.0
+STALL = 15.0
 """Seconds by which a shared machine may stop a test for: what the bounds catch would take longer by far."""
 
 

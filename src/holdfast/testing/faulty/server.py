@@ -165,7 +165,7 @@ class FaultyServer:
         """Forget the requests and count anew; what is open or in flight stays counted, scripts go on."""
         self._ledger.reset()
 
-    def wait_for(self, claim: "Callable[[FaultyServer], bool]", timeout: float = 5.0) -> None:
+    def wait_for(self, claim: "Callable[[FaultyServer], bool]", timeout: float = 30.0) -> None:
         """Block until ``claim(server)`` is true, asked after each change; TimeoutError after ``timeout`` s.
 
         The claim is asked with the server's lock held: it should look at the server's counts and no more.
@@ -173,7 +173,7 @@ class FaultyServer:
         if not self._ledger.wait(lambda: claim(self), timeout):
             raise TimeoutError(f"not so within {timeout} s: {self!r}")
 
-    async def await_for(self, claim: "Callable[[FaultyServer], bool]", timeout: float = 5.0) -> None:
+    async def await_for(self, claim: "Callable[[FaultyServer], bool]", timeout: float = 30.0) -> None:
         """As ``wait_for``, without blocking the loop; the claim is asked in a worker thread."""
         given_up = False
 
