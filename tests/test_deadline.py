@@ -169,6 +169,7 @@ async def test_each_attempt_narrows_the_clients_timeouts(
         ({"cache": "never"}, "cache"),
         ({"buffer_body": "yes"}, "buffer_body"),
         ({"key": ""}, "key"),
+        ({"key": "half of a pair: \ud800"}, "key"),
         ("refresh", "str"),
     ],
     ids=str,

@@ -88,7 +88,16 @@ def _flag_or_auto(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and value != "" and (value.isascii() or _encodable(value))
+
+
+def _encodable(text: str) -> bool:
+    """Whether UTF-8 can say it: a file, a scrape and a wire take no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names(value: Any) -> bool:
@@ -123,17 +132,17 @@ _WANTED = {
     "fallback": "True or False",
     "idempotent": "True or False",
     "replayable": "True or False",
-    "key": "a string that is not empty",
+    "key": "a text that is not empty",
     "cost": "a number of tokens, more than 0",
     "priority": f"a whole number from {LOWEST} to {HIGHEST}",
     "buffer_body": 'True, False or "auto"',
     "deadline_covers_body": 'True, False or "auto"',
     "cache": '"refresh", "bypass", "only" or {"ttl": seconds}',
-    "identity": "a string that is not empty",
-    "operation": "a string that is not empty",
-    "template": "a string that is not empty",
-    "cache_groups": "a tuple of strings that are not empty",
-    "invalidates": "a tuple of strings that are not empty",
+    "identity": "a text that is not empty",
+    "operation": "a text that is not empty",
+    "template": "a text that is not empty",
+    "cache_groups": "a tuple of texts that are not empty",
+    "invalidates": "a tuple of texts that are not empty",
 }
 DEFAULT_OPTIONS = Options()
 

@@ -80,13 +80,19 @@ async def site(
     holder: list[Site] = []
     async with stage(family, lambda number, request: holder[0](number, request), base_url=HOME) as world:
         holder.append(Site(world.clock))
-        into: Any = {"document": dict[str, Any], "response": family.http.Response}[kind]
+        into: Any = family.http.Response if kind == "response" else dict[str, Any]
+        client = family.http.AsyncClient(transport=world.script)
+
+        async def ask(path: str, **sent: str) -> Any:
+            if kind == "plain client":
+                return (await client.post(f"{HOME}{path}", json=sent)).raise_for_status()
+            return await world.shop.POST(path, into, json=sent)
 
         def login() -> Any:
-            return world.shop.POST("/login", into, json={"password": password}).value()
+            return ask("/login", password=password)
 
         def refresh(token: Secret) -> Any:
-            return world.shop.POST("/refresh", into, json={"token": token.reveal()}).value()
+            return ask("/refresh", token=token.reveal())
 
         made: dict[str, Any] = {"token": "/data/jwt", "refresh_token": "/data/renew", "expires": "/data/ttl"}
         if "cookie" in settings:
@@ -98,7 +104,7 @@ async def site(
         await auth.aclose()
 
 
-@pytest.mark.parametrize("kind", ["document", "response"])
+@pytest.mark.parametrize("kind", ["document", "response", "plain client"])
 async def test_it_logs_in_once_for_all_and_renews_before_the_end(kind: str, family: FamilyModules) -> None:
     async with site(family, kind=kind) as world:
         async with anyio.create_task_group() as tasks:
@@ -122,8 +128,9 @@ async def test_a_session_that_ended_early_is_renewed_once_and_the_call_sent_agai
         assert world.site.asked == ["/login", "/refresh"]
 
 
-async def test_a_refresh_token_that_is_turned_down_leads_to_a_login(family: FamilyModules) -> None:
-    async with site(family) as world:
+@pytest.mark.parametrize("kind", ["document", "plain client"])
+async def test_a_refresh_token_that_is_turned_down_leads_to_a_login(kind: str, family: FamilyModules) -> None:
+    async with site(family, kind=kind) as world:
         await world.name()
         world.site.refresh = "another one's"
         await world.clock.advance(1000.0)
@@ -203,8 +210,24 @@ async def test_a_failure_is_told_to_all_and_not_repeated_at_once(
         assert await world.name() == "Ada"
 
 
-async def test_a_wrong_password_shows_nowhere(family: FamilyModules) -> None:
-    async with site(family, password=f"wrong {PASSWORD}") as world:
+@pytest.mark.parametrize("kind", ["document", "plain client"])
+async def test_the_next_login_is_not_before_the_time_that_the_server_asked_for(
+    kind: str, family: FamilyModules
+) -> None:
+    async with site(family, kind=kind) as world:
+        world.site.failing = Reply(503, headers={"Retry-After": "1000"})
+        with pytest.raises(TokenUnavailable) as caught:
+            await world.name()
+        assert caught.value.retry_after == pytest.approx(1000.0)
+        cause = caught.value.__cause__
+        assert isinstance(cause, LoginFailed)
+        assert cause.status == 503
+        assert cause.retry_after == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize("kind", ["document", "plain client"])
+async def test_a_wrong_password_shows_nowhere(kind: str, family: FamilyModules) -> None:
+    async with site(family, kind=kind, password=f"wrong {PASSWORD}") as world:
         with pytest.raises(TokenUnavailable) as caught:
             await world.name()
         told = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=False).format())

@@ -32,7 +32,7 @@ from holdfast.auth import (
     TokenUnavailable,
 )
 from holdfast.core.oauth.authorization import challenge
-from holdfast.errors import CircuitOpen, Forbidden, InvalidInput, Unauthorized
+from holdfast.errors import CircuitOpen, Closed, Forbidden, InvalidInput, Unauthorized
 from holdfast.testing import VirtualClock
 from holdfast.testing.scripted import Fails, Hangs, Reply
 from tests.auth.authorization_server import ISSUER, METADATA, AuthorizationServer, client_of
@@ -458,6 +458,17 @@ async def test_a_device_asks_at_the_pace_of_the_server(
     assert got == outcome
     assert [round(moment - at[0]) for moment in at[1:]] == times
     assert server.forms[0] == {"client_id": "worker", "scope": "openid"}
+
+
+async def test_a_device_asks_no_more_once_its_client_is_closed(family: FamilyModules) -> None:
+    server, clock = AuthorizationServer(), VirtualClock(jump=True)
+    server.answers = [device()]
+    async with client_of(family, server, secret=None, clock=clock) as client:
+        code = await client.device_code()
+        await client.aclose()
+        with pytest.raises(Closed):
+            await client.device_token(code)
+        assert len(server.forms) == 1
 
 
 async def test_a_logout_tells_the_server_and_forgets(family: FamilyModules) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import signal
@@ -170,6 +171,19 @@ async def test_one_task_at_a_time_is_let_in_and_another_name_is_another_door(sto
         assert (most, sorted(seen)) == (1, [0, 1, 2, 3])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the file system's answer is POSIX's")
+async def test_a_file_system_without_locks_is_told_of_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StoreError, match=r"\.lock: No locks available"):
+        async with EncryptedFile(tmp_path / "secrets", key=KEY).exclusive("a"):
+            raise AssertionError("it is not held")
+
+
 async def test_who_gives_up_waiting_or_fails_inside_leaves_the_door_open(store: SecretStore) -> None:
     async with store:
         with anyio.fail_after(20):
@@ -282,6 +296,20 @@ async def test_a_damaged_database_is_named_and_no_new_one_is_begun(content: byte
             await store.get("a")
     assert path.read_bytes() == damaged
     assert [file.name for file in path.parent.iterdir() if "aside" in file.name or "foreign" in file.name] == []
+
+
+async def test_who_gives_up_while_a_lease_is_being_taken_leaves_none(tmp_path: Path) -> None:
+    async with SQLiteSecrets(tmp_path / "s.db", key=None) as store:
+        await store.put("a", Secret(SECRET))
+        with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
+            async with anyio.create_task_group() as tasks:
+                other.execute("BEGIN IMMEDIATE")
+                tasks.start_soon(store.exclusive("b").__aenter__)
+                await anyio.wait_all_tasks_blocked()  # in its thread, behind the other's transaction
+                tasks.cancel_scope.cancel()
+                other.execute("ROLLBACK")
+            await store.put("a", Secret("behind whatever was under way"))
+            assert other.execute("SELECT name FROM leases").fetchall() == []
 
 
 async def test_a_deleted_secret_is_nowhere_in_the_file(tmp_path: Path) -> None:
@@ -468,6 +496,27 @@ async def test_the_environment_is_read_by_name_or_through_a_file(tmp_path: Path)
     assert await store.names() == ["github", "my_shop", "stripe"]
     environ["HOLDFAST_GITHUB"] = "rotated"
     assert await store.get("github") == Secret("rotated")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (f"{SECRET}\r\n".encode(), SECRET),
+        (b"-----BEGIN KEY-----\r\nMC4\r\n", "-----BEGIN KEY-----\r\nMC4"),
+        (b"two lines at its end\n\n", "two lines at its end\n"),
+        (b"k" * (1024 * 1024 + 1), None),
+        (b"\xff\xfe", None),
+    ],
+    ids=["a line", "lines", "empty line", "too long", "no text"],
+)
+async def test_a_file_is_given_back_whole_or_named(content: bytes, found: str | None, tmp_path: Path) -> None:
+    (tmp_path / "mounted").write_bytes(content)
+    store = EnvironmentSecrets(environ={"HOLDFAST_A_FILE": str(tmp_path / "mounted")})
+    if found is not None:
+        assert await store.get("a") == Secret(found)
+        return
+    with pytest.raises(StoreError, match="HOLDFAST_A_FILE names a file that cannot be read"):
+        await store.get("a")
 
 
 async def test_a_missing_variable_is_named_and_no_value_is() -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,34 @@ def test_what_the_disk_does_not_take_is_counted(tmp_path: Path) -> None:
     other.close()
 
 
+def test_a_record_that_no_file_can_hold_is_counted_and_those_after_it_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "activity.db"
+    with ActivityLog(path) as log:
+        log(event(1, key="half of a pair: \ud800"))
+        log.close()
+    assert log.lost == 1
+    with ActivityLog(path) as log:
+        log(event(2))
+    assert numbers(path) == [2]
+
+
+def test_a_log_is_closed_in_its_own_thread_too(tmp_path: Path) -> None:
+    class Closing:
+        """Closes the log while it is being written, as the collector may."""
+
+        def __str__(self) -> str:
+            log.close()
+            return "closed"
+
+    path = tmp_path / "activity.db"
+    log = ActivityLog(path)
+    odd: Any = Closing()
+    log(Retried(at=1.0, key=KEY, number=1, reason=odd, wait=0.1, source="backoff"))
+    log.close()
+    assert log.lost == 0
+    assert [record["reason"] for _, record in read_log(path)] == ["closed"]
+
+
 def test_a_log_that_is_dropped_writes_what_it_has(tmp_path: Path) -> None:
     path = tmp_path / "activity.db"
     log = ActivityLog(path)
@@ -141,6 +170,15 @@ def test_the_end_of_the_interpreter_writes_what_is_left(tmp_path: Path) -> None:
     source = KILLED.partition("time.sleep")[0]
     subprocess.run([sys.executable, "-c", source, str(path)], check=True)
     assert numbers(path) == list(range(3000))
+
+
+def test_a_log_that_cannot_be_read_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "activity.db"
+    ActivityLog(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("DROP TABLE activity")
+    assert main(["log", str(path)]) == 2
+    assert "holdfast log: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"some text that is no database" * 40, None])

@@ -128,12 +128,16 @@ class LoginToken(TokenBound):
     async def _read(self, asked: Awaitable[Any], previous: Token | None) -> Token:
         try:
             answer = await asked
+        # Our errors and the libraries' have the request, with a password in its body, and some of the answer.
         except StatusError as error:
-            raise LoginFailed(_said(error.status_code), status=error.status_code) from None  # it has some of the body
+            raise _turned_down(error.status_code, error.retry_after) from None
         except Exception as error:
             if not hasattr(error, "_request"):
                 raise
-            # The libraries' errors have the request, and a password in its body.
+            response = getattr(error, "response", None)
+            if response is not None:  # of raise_for_status
+                asks = server_delay(response.headers.get, self._clock.wall())
+                raise _turned_down(response.status_code, asks) from None
             asks = getattr(error, "retry_after", None)
             raise LoginFailed(f"there was no answer ({type(error).__name__})", retry_after=asks) from None
         wall = self._clock.wall()
@@ -152,7 +156,7 @@ class LoginToken(TokenBound):
         try:
             status: int = response.status_code
             if status >= 400:
-                raise LoginFailed(_said(status), status=status, retry_after=server_delay(response.headers.get, wall))
+                raise _turned_down(status, server_delay(response.headers.get, wall))
             if self._cookie is not None:
                 lifetime = None if isinstance(self._expires, str) else self._expires
                 return cookie_token(response.headers.get_list("set-cookie"), self._cookie, lifetime, wall)
@@ -179,5 +183,5 @@ class LoginToken(TokenBound):
         )
 
 
-def _said(status: int) -> str:
-    return f"the server answered {status}"
+def _turned_down(status: int, retry_after: float | None) -> LoginFailed:
+    return LoginFailed(f"the server answered {status}", status=status, retry_after=retry_after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 import time
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the records; 2 if there is no such log."""
+    """Print the records; 2 if there is no such log, or it cannot be read."""
     seen = 0
     show = _as_json if arguments.json else _as_text
     try:
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
             sys.stdout.flush()
             time.sleep(_POLL)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, sqlite3.Error) as error:
         print(f"holdfast log: {error}", file=sys.stderr)
         return 2
 

@@ -46,9 +46,9 @@ class ActivityLog:
     alone, and stays readable after kill -9: what was told more than a tenth of a second before is in it. It is read
     by `read_log`, or ``python -m holdfast log FILE``.
 
-    A disk that fails or is full is logged once; what does not fit into the queue of ``keep`` meanwhile is counted in
-    `lost`. `close` writes what is left; the end of the interpreter does so too. Raises ValueError for a file
-    of another kind, OSError or sqlite3.Error for one that cannot be opened.
+    A disk that fails or is full is logged once, and so is a record that no file can hold; what does not fit into the
+    queue of ``keep`` meanwhile is counted in `lost`. `close` writes what is left; the end of the interpreter does so
+    too. Raises ValueError for a file of another kind, OSError or sqlite3.Error for one that cannot be opened.
 
     >>> from holdfast import ActivityLog, Pipeline
     >>> log = ActivityLog(size=100)
@@ -129,7 +129,8 @@ class _Writer:
     def close(self) -> None:
         self._closing.set()
         self._wake.set()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:  # where the collector may have found the log
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -148,12 +149,12 @@ class _Writer:
         if not batch:
             return
         self._taken += len(batch)
-        rows = [(event.key, event.call, json.dumps(details(event), default=str)) for event in batch]
         try:
+            rows = [(event.key, event.call, json.dumps(details(event), default=str)) for event in batch]
             with self._file:
                 self._file.executemany("INSERT INTO activity (key, call, record) VALUES (?, ?, ?)", rows)
                 self._file.execute("DELETE FROM activity WHERE id <= (SELECT MAX(id) FROM activity) - ?", (self._keep,))
-        except sqlite3.Error as error:
+        except Exception as error:  # protects the records that are still to come, whatever is in these
             self._failed += len(batch)
             if not self._complained:
                 self._complained = True
@@ -165,7 +166,8 @@ def read_log(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records of a file, oldest first, with their numbers; those after number ``after``, of a call or a key.
 
-    May be called while others write. Raises FileNotFoundError, or ValueError for a file of another kind.
+    May be called while others write. Raises FileNotFoundError, ValueError for a file of another kind, and sqlite3.Error
+    for one that cannot be read.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no activity log at {os.fspath(path)}")

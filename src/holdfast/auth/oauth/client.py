@@ -31,7 +31,7 @@ from holdfast.core.oauth.authorization import Authorization, authorization_url, 
 from holdfast.core.oauth.metadata import ServerMetadata, metadata_document, metadata_urls, read_metadata
 from holdfast.core.secret import Secret
 from holdfast.core.tokens import Token
-from holdfast.errors import InvalidInput
+from holdfast.errors import Closed, InvalidInput
 
 if TYPE_CHECKING:
     from typing import Self
@@ -188,7 +188,7 @@ class OAuthClient:
     async def device_token(self, code: DeviceCode) -> Token:
         """The token, once the person has let the device in. Asks at the server's pace, and more slowly if it says so.
 
-        Raises `TokenError` with ``access_denied`` or ``expired_token``; ends when it is cancelled.
+        Raises `TokenError` with ``access_denied`` or ``expired_token``, and `Closed` once this client is closed.
         """
         form: Form = {"grant_type": _DEVICE_CODE, "device_code": code.device_code}
         interval: float = code.interval
@@ -204,6 +204,8 @@ class OAuthClient:
                 if following is None:
                     raise
                 interval = max(following, error.retry_after or 0.0)
+            except Closed:
+                raise
             except self.errors:  # RFC 8628 3.5: no answer asks for less, and is not the end
                 interval = device_wait(None, interval) or interval
 

@@ -61,10 +61,13 @@ class EnvironmentSecrets(SecretStore):
         if not path:
             return None
         try:
-            with open(path, encoding="utf-8") as file:
-                text = file.read(_LONGEST).removesuffix("\n").removesuffix("\r")
+            with open(path, encoding="utf-8", newline="") as file:
+                text = file.read(_LONGEST + 1)
         except (OSError, ValueError) as error:
-            raise StoreError(f"{variable}{_FILE} names a file that cannot be read: {_reason(error)}") from None
+            raise self._unreadable(variable, _reason(error)) from None
+        if len(text) > _LONGEST:
+            raise self._unreadable(variable, f"it has more than {_LONGEST:,} characters")
+        text = text.removesuffix("\n").removesuffix("\r")
         return Secret(text) if text else None
 
     async def put(self, name: str, secret: Secret) -> None:
@@ -89,6 +92,9 @@ class EnvironmentSecrets(SecretStore):
 
     def place(self, name: str) -> str:
         return f"the environment variable {self.variable(name)}"
+
+    def _unreadable(self, variable: str, why: str) -> StoreError:
+        return StoreError(f"{variable}{_FILE} names a file that cannot be read: {why}")
 
     def _read_only(self, name: str) -> StoreReadOnly:
         return StoreReadOnly(f"{self.place(name)} can be set by whoever starts this process alone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -86,7 +87,7 @@ class SQLiteSecrets(SecretStore):
     @asynccontextmanager
     async def exclusive(self, name: str) -> AsyncGenerator[None]:
         holder = secrets.token_hex(16)
-        while not await self._threads.write(_seize, checked(name), holder, self._clock.wall):
+        while not await self._seized(checked(name), holder):
             await self._clock.sleep(_POLL)
         heart = Background()
         heart.start(partial(self._renew, name, holder), _nothing_follows)
@@ -95,8 +96,7 @@ class SQLiteSecrets(SecretStore):
         finally:
             with anyio.CancelScope(shield=True):
                 await heart.aclose()
-                with suppress(StoreError):  # then the lease is over in six seconds, and nothing was lost
-                    await self._threads.write(_give_back, name, holder)
+                await self._give_back(name, holder)
 
     async def aclose(self) -> None:
         """Close the file; operations that are still at work close it when they are done."""
@@ -104,6 +104,21 @@ class SQLiteSecrets(SecretStore):
 
     def place(self, name: str) -> str:
         return f"the secret {name!r} of {self.path}"
+
+    async def _seized(self, name: str, holder: str) -> bool:
+        """Whether the lease is ours now. The thread of a caller who was cancelled takes none, or loses it again."""
+        gone = threading.Event()
+        try:
+            return await self._threads.write(_seize, name, holder, self._clock.wall, gone.is_set)
+        except anyio.get_cancelled_exc_class():
+            gone.set()
+            with anyio.CancelScope(shield=True):
+                await self._give_back(name, holder)
+            raise
+
+    async def _give_back(self, name: str, holder: str) -> None:
+        with suppress(StoreError):  # then the lease is over in six seconds, and nothing was lost
+            await self._threads.write(_release, name, holder)
 
     async def _renew(self, name: str, holder: str) -> None:
         while True:
@@ -139,9 +154,11 @@ def _names(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM secrets ORDER BY name")]
 
 
-def _seize(connection: Connection, name: str, holder: str, wall: Callable[[], float]) -> bool:
+def _seize(connection: Connection, name: str, holder: str, wall: Callable[[], float], gone: Callable[[], bool]) -> bool:
     """Take the lease if nobody has it. One that ends later than any could was made before the clock was set back."""
     with transaction(connection):
+        if gone():  # asked behind the wait for the file: who goes later finds the lease, and gives it back
+            return False
         now = wall()  # in here: before, it may have waited, and a lease would seem to end too late
         found = connection.execute("SELECT until FROM leases WHERE name = ?", (name,)).fetchone()
         if found is not None and now < found[0] < now + 2 * LEASE:
@@ -155,7 +172,7 @@ def _prolong(connection: Connection, name: str, holder: str, wall: Callable[[], 
         connection.execute("UPDATE leases SET until = ? WHERE name = ? AND holder = ?", (wall() + LEASE, name, holder))
 
 
-def _give_back(connection: Connection, name: str, holder: str) -> None:
+def _release(connection: Connection, name: str, holder: str) -> None:
     connection.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
 
 
