@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from holdfast import Pipeline
 from holdfast.auth import OAuthClient, ServerMetadata
+from holdfast.clock import Clock
 from holdfast.testing import ScriptedTransport, VirtualClock
 from holdfast.testing.scripted import Answer, Reply
 from tests.support import FamilyModules
@@ -75,7 +76,7 @@ class AuthorizationServer:
 
 @asynccontextmanager
 async def client_of(
-    family: FamilyModules, far_side: Any, secret: Any = "hunter2", *, clock: VirtualClock | None = None, **settings: Any
+    family: FamilyModules, far_side: Any, secret: Any = "hunter2", *, clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[OAuthClient]:
     """A client of it, in virtual time."""
     clock = VirtualClock(jump=True) if clock is None else clock

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from holdfast.auth import EncryptedFile, Secret, Token
+from holdfast.auth import EncryptedFile, MemorySecrets, OAuth2, OAuthClient, RefreshToken, Secret, Token
 from holdfast.auth.profiles import read_profiles, token_name
-from holdfast.cli import main
+from holdfast.cli import login, main
 from holdfast.core.profiles import Profile
+from holdfast.testing import Reply, VirtualClock
+from tests.auth.authorization_server import client_of
+from tests.policies.loop_time import JumpingLoop, LoopClock
+from tests.support import FamilyModules
 
 KEY = bytes(range(32))
 SECRET = "s3cr3t-value"
@@ -272,6 +281,78 @@ def test_no_other_server_gets_the_tokens_of_a_login(run: Run, tmp_path: Path) ->
     logged_in(tmp_path, refresh_token=Secret(SECRET))
     assert run("whoami", *profile)[0] == 0
     assert "not logged in" in run("whoami", *a_login(tmp_path, "https://evil.test"))[1]
+
+
+def device_server(
+    number: int, request: Any, *, asked: list[dict[str, str]], pending: int = 0, interval: int = 1
+) -> Reply:
+    """Renews a token in three seconds, and lets a device in when it has asked more than ``pending`` times."""
+    form = dict(parse_qsl(request.content.decode()))
+    asked.append(form)
+    match request.url.path, form.get("grant_type"):
+        case "/device", _:
+            shown = {"device_code": "d", "user_code": "ABCD", "verification_uri": "https://id.test/go"}
+            return Reply.json({**shown, "expires_in": 600, "interval": interval})
+        case "/token", "refresh_token":
+            return Reply.json({"access_token": "renewed", "refresh_token": "r2", "expires_in": 3600}, delay=3.0)
+        case "/token", _ if len(asked) > pending + 1:
+            return Reply.json({"access_token": "of-the-login", "refresh_token": "r1"})
+        case "/token", _:
+            return Reply.json({"error": "authorization_pending"}, status=400)
+    return Reply(200)
+
+
+class Person:
+    """What the commands of ada need, with a server that is scripted: her profile, her store, her arguments."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, client: OAuthClient) -> None:
+        _, _, file = a_login(path, "https://id.test")
+        self.arguments = Namespace(profile="ada", profiles=Path(file), device=True)
+        self.name = token_name(read_profiles(file)["ada"])
+        self.store = MemorySecrets()
+        monkeypatch.setattr(login, "oauth_client", lambda *_: client)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("command", ["_login", "_logout"])
+async def test_a_refresh_that_is_under_way_undoes_neither_login_nor_logout(
+    command: str, family: FamilyModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, asked = VirtualClock(jump=True), list[dict[str, str]]()
+    far_side = partial(device_server, asked=asked)
+    async with client_of(family, far_side, clock=clock) as program, client_of(family, far_side, clock=clock) as client:
+        ada = Person(tmp_path, monkeypatch, client)
+        await ada.store.save(ada.name, Token(Secret("old"), refresh_token=Secret("r0"), expires_at=1.0))
+        source = OAuth2(program, RefreshToken(), store=ada.store, name=ada.name).source
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(source.get)
+            while not asked:
+                await anyio.lowlevel.checkpoint()
+            assert await getattr(login, command)(ada.store, ada.arguments) == 0
+        kept = await ada.store.load(ada.name)
+    if command == "_login":
+        assert kept is not None
+        assert kept.access_token.reveal() == "of-the-login"
+    else:
+        assert kept is None
+        assert [form["token"] for form in asked if "token" in form] == ["r2", "renewed"]
+
+
+def test_a_login_on_a_device_waits_as_long_as_its_code_is_good(
+    family: FamilyModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late() -> tuple[str, float]:
+        far_side = partial(device_server, asked=[], pending=4, interval=100)
+        async with client_of(family, far_side, clock=LoopClock()) as client:
+            ada = Person(tmp_path, monkeypatch, client)
+            assert await login._login(ada.store, ada.arguments) == 0
+            token = await ada.store.load(ada.name)
+        assert token is not None
+        return token.access_token.reveal(), asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        token, took = runner.run(late())
+    assert (token, 500 <= took < 510) == ("of-the-login", True), took
 
 
 def test_a_server_that_is_not_there_is_told_in_a_line(run: Run, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVarTuple
 
+import anyio
+
 from holdfast.clock import SystemClock
 
 Ts = TypeVarTuple("Ts")
@@ -53,3 +55,9 @@ class LoopClock(SystemClock):
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        return 1_800_000_000.0 + self.monotonic()
+
+    def timeout_at(self, deadline: float) -> anyio.CancelScope:
+        return anyio.CancelScope(deadline=deadline)
