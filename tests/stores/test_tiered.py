@@ -208,6 +208,49 @@ async def test_a_reader_on_its_way_does_not_replace_what_is_put_meanwhile(store:
     assert [one.body for one in await store.get(KEY)] == [b"new"]
 
 
+async def test_a_reader_who_comes_and_goes_while_something_is_put_leaves_nothing_old_above(
+    store: Tiered, below: Below
+) -> None:
+    await below.store.put(entry(body=b"old"))
+    held, go_on = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
+        held.set()
+        await go_on.wait()
+
+    below.before = hold
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.put, entry(body=b"new"))
+        await held.wait()
+        below.before = None
+        assert [one.body for one in await store.get(KEY)] == [b"old"]
+        go_on.set()
+    assert [one.body for one in await store.get(KEY)] == [b"new"]
+
+
+@pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS)
+async def test_a_first_store_that_has_to_wait_does_not_bring_back_what_is_removed_meanwhile(
+    below: Below, clock: VirtualClock, remove: Callable[[Store], Awaitable[object]]
+) -> None:
+    first = Below()
+    store = Tiered(first, below, clock=clock)
+    await below.store.put(entry(tags=("list",)))
+    held, go_on = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
+        if first.asked[-1] == "put":
+            held.set()
+            await go_on.wait()
+
+    first.before = hold
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.get, KEY)
+        await held.wait()
+        await remove(store)
+        go_on.set()
+    assert await store.get(KEY) == ()
+
+
 async def test_the_first_goes_on_alone_and_the_second_is_not_believed_until_it_caught_up(
     store: Tiered, below: Below, clock: VirtualClock
 ) -> None:

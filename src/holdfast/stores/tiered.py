@@ -57,7 +57,7 @@ class Tiered:
         self.first = first
         self.second = second
         self._checked = _Checked(recheck_after, SystemClock() if clock is None else clock)
-        self._fetching: dict[str, object] = {}  # by key, who may still fill ``first`` with what is read below
+        self._turns: dict[str, object] = {}  # by key, who came last to fill ``first`` from below, or to put into both
         self._owed: dict[str, None] = {}  # keys of which ``second`` has an old answer
         self._failing = False
         if isinstance(first, SyncLookup):
@@ -81,23 +81,21 @@ class Tiered:
             with suppress(StoreError):
                 if found := _short(await self.first.get(key)):
                     return found
-        turn = self._fetching[key] = object()
+        turn = self._turns[key] = object()
         below: tuple[Entry, ...] | None = None
         try:
             if key not in self._owed or await self._pay(key):
                 below = await self._below(self.second.get(key))
+            await self._fill(key, below or (), turn)
         finally:
-            mine = self._fetching.get(key) is turn
-            if mine:
-                del self._fetching[key]
-        if mine:
-            await self._fill(key, below or ())
+            if self._turns.get(key) is turn:
+                del self._turns[key]
         return below or ()
 
     async def put(self, entry: Entry) -> None:
         """Store an entry in both. A fault of the second leaves it to the first."""
         key = entry.key
-        self._fetching.pop(key, None)
+        turn = self._turns[key] = object()
         stored = False
         try:
             if key in self._checked and isinstance(entry.body, bytes):
@@ -109,7 +107,8 @@ class Tiered:
         finally:
             if not stored:  # or nobody knows, because it was cancelled
                 self._owe(key)
-            self._fetching.pop(key, None)
+            if self._turns.pop(key, None) is not turn:  # who read below meanwhile may have kept what was there before
+                self._checked.discard(key)
 
     async def delete(self, key: str) -> None:
         """Remove all variants of ``key`` from both."""
@@ -148,20 +147,32 @@ class Tiered:
 
     async def _finish(self, writer: Writer, entry: Entry) -> Entry | None:
         """Finish a body below, and see to it that nothing older is above."""
-        self._fetching.pop(entry.key, None)
+        self._turns.pop(entry.key, None)
         await self._forget(entry.key)
         try:
             return await writer.finish(entry)
         finally:
-            self._fetching.pop(entry.key, None)
+            self._turns.pop(entry.key, None)
+            self._checked.discard(entry.key)
 
-    async def _fill(self, key: str, found: tuple[Entry, ...]) -> None:
-        """Have the first store give the same as the second did; nothing, if that is too long for it."""
+    async def _fill(self, key: str, found: tuple[Entry, ...], turn: object) -> None:
+        """Have the first store give the same as the second did; nothing, if that is too long for it.
+
+        It is not believed before, and not at all if somebody put or removed something meanwhile.
+        """
+
+        def mine() -> bool:
+            return self._turns.get(key) is turn
+
         with suppress(StoreError):
-            await self.first.delete(key)
+            if mine():
+                self._checked.discard(key)
+                await self.first.delete(key)
             for entry in reversed(_short(found)):
-                await self.first.put(entry)
-            self._checked.add(key)
+                if mine():
+                    await self.first.put(entry)
+            if mine():
+                self._checked.add(key)
 
     async def _forget(self, key: str) -> None:
         self._checked.discard(key)
@@ -174,9 +185,9 @@ class Tiered:
         try:
             below = await remove(self.second)
         finally:
+            self._turns.clear()
             with anyio.CancelScope(shield=True):
                 above = await remove(self.first)
-            self._fetching.clear()
         return max(above, below)
 
     async def _pay(self, key: str) -> bool:
