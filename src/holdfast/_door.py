@@ -40,6 +40,7 @@ class Door:
         self.closing = False
         self.closed = False
         self.running = 0
+        self._open = True  # what is beneath is not closed, and nobody is at it
         self._last = Line()  # who waits for the last running call
         self._background = Background()
 
@@ -62,21 +63,23 @@ class Door:
         return True
 
     async def close(self, pipeline: Bindable, inner: Closing, drain: float) -> None:
-        """See `ResilientTransport.aclose`. If it is cancelled while it drains, call it again."""
+        """See `ResilientTransport.aclose`. If it is cancelled, call it again: it goes on from there."""
         if drain < 0:
             raise ValueError(f"drain must be at least 0 seconds, got {drain}")
-        if self.closed:
-            return
         self.closing = True
-        if drain > 0 and self.running > 0:
+        if drain > 0 and self.running > 0 and not self.closed:
             clock = SystemClock()
             await self._last.wait(clock, clock.monotonic() + drain, lambda: None)
-            if self.closed:  # by somebody who did not want to wait
-                return
-        self.closed = True
+        if not self._open:  # somebody has closed it, or is at it
+            return
+        self.closed, self._open = True, False
         self._last.admit(len(self._last))
         pipeline.dismiss(closed_error, owner=self)
         try:
-            await self._background.aclose()
-        finally:
-            await inner.aclose()
+            try:
+                await self._background.aclose()
+            finally:
+                await inner.aclose()
+        except BaseException:
+            self._open = True
+            raise

@@ -120,12 +120,21 @@ def test_one_call_probes_and_the_others_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind"),
-    [(SUCCESS, Ramping), (HEAD, Ramping), (FAILURE, Open), (CUT, Open), (IGNORED, HalfOpen)],
+    ("outcome", "slow", "kind"),
+    [
+        (SUCCESS, False, Ramping),
+        (HEAD, False, Ramping),
+        (FAILURE, False, Open),
+        (CUT, False, Open),
+        (IGNORED, False, HalfOpen),
+        (SUCCESS, True, Open),
+        (HEAD, True, Open),
+        (IGNORED, True, HalfOpen),  # cancelled late, say: what its answer would have taken, nobody knows
+    ],
 )
-def test_the_probe_decides(outcome: Outcome, kind: type[State]) -> None:
+def test_the_probe_decides(outcome: Outcome, slow: bool, kind: type[State]) -> None:
     state, probe = half_open()
-    settled = record(state, SETTINGS, probe, Verdict(outcome, 6.0), lambda: 0.5)
+    settled = record(state, SETTINGS, probe, Verdict(outcome, 6.0, slow=slow), lambda: 0.5)
     assert type(settled) is kind
     if isinstance(settled, HalfOpen):
         assert settled.probes == ()

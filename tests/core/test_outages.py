@@ -74,14 +74,17 @@ def test_keys_are_told_apart() -> None:
     assert [alert.key for alert in outages.due(9010.0)] == ["c"]  # the others last still, and are told no more
 
 
-def test_what_is_remembered_of_many_keys_is_forgotten_in_time() -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_what_is_remembered_of_many_keys_is_forgotten_in_time(told: bool) -> None:
     outages = Outages(after=0.0, every=60.0)
     for number in range(5000):
         key, now = f"api{number}", float(number)
         outages.began(key, "circuit", "circuit_open", now)
-        outages.due(now)
+        if told:
+            outages.due(now)
         outages.ended(key, "circuit", now)
     assert len(outages._last) <= 1025
+    assert len(outages._untold) <= 1025
 
 
 @given(

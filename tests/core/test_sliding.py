@@ -40,6 +40,11 @@ def test_a_request_counts_for_a_little_longer_than_the_window(per: float, margin
     assert Window(10, per=per).margin_in_force == pytest.approx(margin)
 
 
+def test_a_limit_may_be_written_as_a_float() -> None:
+    log = Log(Window(1e1).limit, 60.0)
+    assert [log.take(10, 0.0), log.wait(1, 0.0)] == [0.0, 60.0]
+
+
 def test_all_may_go_at_once_and_then_none_until_the_first_has_left_the_window() -> None:
     log = Log(3, 60.0)
     assert [log.take(1, at) for at in (0.0, 10.0, 20.0, 30.0)] == [0.0, 10.0, 20.0, None]

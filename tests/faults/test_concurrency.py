@@ -293,6 +293,27 @@ async def test_who_closes_in_a_hurry_ends_the_wait_of_who_lets_calls_end(family:
     assert closed == 1
 
 
+async def test_closing_again_closes_what_a_cancelled_close_left_open(family: FamilyModules) -> None:
+    told: list[str] = []
+
+    class Inner(family.http.AsyncBaseTransport):  # type: ignore[misc, name-defined]  # a base known at run time only
+        async def aclose(self) -> None:
+            told.append("begins")
+            if len(told) == 1:
+                await anyio.sleep_forever()
+            told.append("ends")
+
+    transport = family.holdfast.ResilientTransport(inner=Inner())
+    async with anyio.create_task_group() as closing:
+        closing.start_soon(transport.aclose)
+        await anyio.wait_all_tasks_blocked()
+        await transport.aclose()  # somebody is at it
+        closing.cancel_scope.cancel()
+    for _ in range(2):
+        await transport.aclose()
+        assert told == ["begins", "begins", "ends"]
+
+
 @of_row("C13-streams")
 async def test_closing_ends_bodies_that_are_being_read(family: FamilyModules, server: FaultyServer) -> None:
     server.on("/stalls", Drip(bytes(400_000), every=60.0))

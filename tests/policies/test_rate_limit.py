@@ -113,8 +113,9 @@ async def test_a_cost_above_the_burst_is_an_error_of_the_caller(family: FamilyMo
             for _ in range(3):
                 tasks.start_soon(desk.send)
             await clock.settle()
-        with pytest.raises(InvalidOption, match="burst is 2"):
+        with pytest.raises(InvalidOption, match="burst is 2") as caught:
             await desk.send(cost=2.5)
+        assert isinstance(caught.value, family.http.TransportError)
         with pytest.raises(ValueError, match="burst is 2"):
             limiter.try_acquire(KEY, 2.5)
         await clock.advance(5.0)

@@ -230,9 +230,10 @@ def _after_probe(
     outcome, now = verdict.outcome, verdict.now
     held = permit in state.probes  # not held: its lease ran out, and another call probes in its place
     rest = tuple(probe for probe in state.probes if probe != permit)
-    if outcome is Outcome.CUT or (held and (outcome is Outcome.FAILURE or verdict.slow)):
+    answered = outcome in (Outcome.SUCCESS, Outcome.HEAD)
+    if outcome is Outcome.CUT or (held and (outcome is Outcome.FAILURE or (answered and verdict.slow))):
         return _opened(state, state.openings + 1, settings, verdict, random)
-    if not held or outcome not in (Outcome.SUCCESS, Outcome.HEAD):
+    if not held or not answered:
         return replace(state, probes=rest)
     if state.successes + 1 < settings.close_after:
         return replace(state, probes=rest, successes=state.successes + 1)

@@ -14,7 +14,7 @@ from holdfast.core.health import SENTENCES
 __all__ = ["Alert", "Outages"]
 
 _REMEMBERED = 1024
-"""Keys whose last alert is remembered before those that no longer matter are forgotten."""
+"""Keys whose last alert, or whose short outages, are remembered before those that matter least are forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,9 @@ class Outages:
             return None
         del self._running[key]
         if not outage.told:
-            self._untold[key] = self._untold.get(key, 0) + 1
+            self._untold[key] = self._untold.pop(key, 0) + 1
+            if len(self._untold) > _REMEMBERED:
+                del self._untold[next(iter(self._untold))]
             return None
         return Alert(kind="recovery", key=key, code=outage.code, since=outage.since, at=now)
 

@@ -52,6 +52,7 @@ class Window(Settings, kw_only=False):
         check_limit(self.limit, self.per, self.max_wait, self.max_queue, self.key)
         if self.limit != int(self.limit):
             raise ValueError(f"limit must be a whole number of requests, got {self.limit}")
+        vars(self)["limit"] = int(self.limit)  # 1e4 is whole, and no place in a log
         if self.margin is not None and not 0 <= self.margin < math.inf:
             raise ValueError(f"margin must be 0 seconds or more, got {self.margin}")
 

@@ -117,7 +117,7 @@ class RateLimiter:
             if place is None:
                 try:
                     place = await self._pass(gate, call, cost)
-                except Refused as error:
+                except (Refused, InvalidOption) as error:
                     raise family.refusal(error, request) from None
             sends, pace, adaptive = call.sends, gate.pace, gate.adaptive
             sent_at = 0.0
