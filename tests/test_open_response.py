@@ -125,3 +125,30 @@ async def test_a_stream_that_somebody_put_around_ours_is_read(
     response.stream = Around(response.stream)
     response.headers.update(fields)
     assert await response.aread() == (b"quiet" if fields else b"QUIET")
+
+
+async def test_a_stream_is_closed_although_its_iterator_does_not_end_well(family: FamilyModules) -> None:
+    closed = 0
+
+    class Body(family.http.AsyncByteStream):  # type: ignore[misc, name-defined]  # one of two libraries
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                yield b"one"
+                yield b"two"
+            finally:
+                raise RuntimeError("not yet")
+
+        async def aclose(self) -> None:
+            nonlocal closed
+            closed += 1
+
+    class FarSide(family.http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        async def handle_async_request(self, request: Any) -> Any:
+            return family.http.Response(200, stream=Body())
+
+    transport = family.holdfast.ResilientTransport(Pipeline(buffer_body=False), inner=FarSide())
+    response = await transport.handle_async_request(family.http.Request("GET", URL))
+    assert await anext(aiter(response.stream)) == b"one"
+    with pytest.raises(RuntimeError, match="not yet"):
+        await response.aclose()
+    assert closed == 1

@@ -189,9 +189,11 @@ class Body:
         assert rest is not None, "a body ends once"
         try:
             with anyio.CancelScope(shield=True):
-                if isinstance(reading, AsyncGenerator):  # trio warns of one that is left to the collector
-                    await reading.aclose()
-                await rest.aclose()
+                try:
+                    if isinstance(reading, AsyncGenerator):  # trio warns of one that is left to the collector
+                        await reading.aclose()
+                finally:
+                    await rest.aclose()
         finally:
             self._tell(error)
 

@@ -41,7 +41,7 @@ def test_a_request_counts_for_a_little_longer_than_the_window(per: float, margin
 
 
 def test_a_limit_may_be_written_as_a_float() -> None:
-    log = Log(Window(1e1).limit, 60.0)
+    log = Log(Window(1e1).limit, 60.0)  # type: ignore[arg-type]  # by whoever does not ask a type checker
     assert [log.take(10, 0.0), log.wait(1, 0.0)] == [0.0, 60.0]
 
 

@@ -350,10 +350,11 @@ class Tables:
         self._stamped_at = self._clock.monotonic()
         if self._used:
             used, self._used = self._used, {}
-            connection.executemany("UPDATE entries SET used = ? WHERE id = ?", [(at, row) for row, at in used.items()])
+            # Copied in one step: a reader that looked just before may still add to it.
+            connection.executemany("UPDATE entries SET used = ?2 WHERE id = ?1", list(used.items()))
         if self._spoiled:
             spoiled, self._spoiled = self._spoiled, set()
-            connection.executemany("DELETE FROM entries WHERE id = ?", [(row,) for row in spoiled])
+            connection.executemany("DELETE FROM entries WHERE id = ?", [(row,) for row in list(spoiled)])
 
     def _stamp_if_free(self, connection: sqlite3.Connection) -> None:
         """As `_stamp`, in a transaction of its own; a reader does not wait for a writer."""
