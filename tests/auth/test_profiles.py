@@ -147,7 +147,7 @@ async def test_a_secret_that_the_store_has_not_is_named(tmp_path: Path) -> None:
         (f"[a]\norigins = 'https://a.test'\ntoken = '{SECRET}'", "has its token in the file"),
         (f"[a]\norigins = 'https://a.test'\npassword = '{SECRET}'", "has its password in the file"),
         ("a = 1", "a is no table"),
-        (f"[a]\n{SECRET}", "is no TOML"),
+        (f"[a]\n{SECRET}\n", r"is no TOML in UTF-8 \(at line 2\)$"),
     ],
 )
 async def test_a_profile_that_cannot_be_is_named_and_nothing_of_it_is_shown(

@@ -551,7 +551,7 @@ async def test_a_keyring_that_protects_nothing_gets_nothing(
     ring = Ring()
     ring.priority = priority
     store = KeyringSecrets(backend=ring, locks=tmp_path)
-    with pytest.raises(error):
+    with pytest.raises(error, match="use EncryptedFile or SQLiteSecrets"):
         await store.put("a", Secret(SECRET))
     assert ring.kept == {}
 

@@ -35,14 +35,19 @@ SECRET = "s3cr3t-value"
 Run = Callable[..., tuple[int, str, str]]
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command with a line on standard input: its exit code, its output and its complaints."""
     monkeypatch.setenv("HOLDFAST_STORE", f"file:{tmp_path / 'secrets'}")
     monkeypatch.setenv("HOLDFAST_STORE_KEY", b64encode(KEY).decode())
 
-    def run(*arguments: str, typed: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    def run(*arguments: str, typed: str = "", terminal: bool = False) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", Terminal() if terminal else io.StringIO(typed))
         code = main(arguments)
         told = capsys.readouterr()
         return code, told.out, told.err
@@ -80,6 +85,7 @@ def test_a_secret_is_set_rotated_listed_and_removed(run: Run, tmp_path: Path) ->
     ("arguments", "typed", "told"),
     [
         (("set", "a"), "\n", "nothing was given"),
+        (("set", "a"), "\udcff", "no text in UTF-8"),
         (("rotate", "a"), "x\n", "'a'"),
         (("rm", "a"), "", "'a'"),
         (("ls", "--store", "nowhere"), "", "'nowhere' is no store"),
@@ -90,6 +96,15 @@ def test_what_cannot_be_done_is_told_with_code_2(arguments: tuple[str, ...], typ
     code, out, complaint = run("credentials", *arguments, typed=typed)
     assert (code, out) == (2, "")
     assert told in complaint
+
+
+def test_who_types_nothing_but_the_end_of_input_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def getpass(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("holdfast.cli.credentials.getpass", getpass)
+    code, _, complaint = run("credentials", "set", "a", terminal=True)
+    assert (code, "nothing was given" in complaint) == (2, True)
 
 
 def test_a_secret_that_was_given_as_an_argument_is_not_told_again(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

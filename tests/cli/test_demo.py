@@ -101,6 +101,12 @@ def broken(counts: Counts, *, longest_call: float = 0.1, tasks: Sequence[str] = 
     return [promise.name for promise in promises if not promise.kept]
 
 
+def test_the_help_says_percent_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    assert "20 % errors" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_broken_promise_is_a_sentence_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     kept = Promise("tasks", True, "no task left")
     assert verdict([kept]) == 0

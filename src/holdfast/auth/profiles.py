@@ -21,7 +21,7 @@ from holdfast.auth.signatures import AWSSignature, HMACSignature, HTTPSignature
 from holdfast.auth.static import APIKey, Basic
 from holdfast.auth.stores.base import SecretStore
 from holdfast.auth.stores.environment import EnvironmentSecrets
-from holdfast.core.profiles import Profile, profiles_of, profiles_of_environment
+from holdfast.core.profiles import Profile, no_toml, profiles_of, profiles_of_environment
 from holdfast.core.secret import Hidden, Secret
 from holdfast.errors import InvalidInput
 
@@ -119,8 +119,7 @@ def read_profiles(path: str | os.PathLike[str]) -> dict[str, Profile]:
     try:
         document = tomllib.loads(Path(path).read_text("utf-8"))
     except ValueError as error:
-        # Its text may quote the line, and what somebody wrote there.
-        raise InvalidInput(f"{os.fspath(path)} is no TOML in UTF-8 ({type(error).__name__})", argument="path") from None
+        raise no_toml(os.fspath(path), error) from None
     return profiles_of(document)
 
 

@@ -66,30 +66,30 @@ def add_to(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, summary: str, run: Any) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=summary, description=f"Prints {summary}.")
+        added = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         added.set_defaults(run=_run, action_run=run)
         added.add_argument("file", type=Path, metavar="FILE", help="that SQLiteStore(FILE) keeps")
         added.add_argument("--json", action="store_true", dest="as_json", help="data on standard output")
         return added
 
-    ls = action("ls", "the stored answers, the last put last", _ls)
+    ls = action("ls", "list the stored answers, the last put last", _ls)
     ls.add_argument("--prefix", type=_url, help="only URLs that begin so, character by character")
     ls.add_argument("--stale", action="store_true", help="only those past their lifetime")
     ls.add_argument("--limit", type=_count, metavar="N", help="at most so many")
-    show = action("show", "the answers of one URL with their fields, and what a request gets now", _show)
+    show = action("show", "show the answers of one URL with their fields, and what a request gets now", _show)
     show.add_argument("url", type=_url, metavar="URL")
     show.add_argument("--shared", action="store_true", help="judge as Cache(shared=True) does")
     show.add_argument(
         "--body", action="store_true", help="only the body of the one put last, as it came (still content-encoded)"
     )
-    purge = action("purge", "how many answers were removed", _purge)
+    purge = action("purge", "remove answers, and tell how many they were", _purge)
     reach = purge.add_mutually_exclusive_group(required=True)
     reach.add_argument("--url", type=_url, help="all answers of one URL")
     reach.add_argument("--prefix", type=_url, help="of all URLs that begin so, character by character")
     reach.add_argument("--group", nargs=2, metavar=("ORIGIN", "NAME"), help="of a cache group within an origin")
     reach.add_argument("--operation", metavar="ID", help="of an operation, such as Users.get")
     reach.add_argument("--all", action="store_true", dest="everything", help="all")
-    action("stats", "how much is in there", _stats)
+    action("stats", "tell how much is in there", _stats)
 
 
 _DESCRIPTION = """

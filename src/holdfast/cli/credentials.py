@@ -117,7 +117,13 @@ async def _import(store: SecretStore, arguments: argparse.Namespace) -> int:
 
 
 def _asked(name: str) -> Secret:
-    text = getpass(f"Secret for {printable(name)}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n")
+    try:
+        text = getpass(f"Secret for {printable(name)}: ") if sys.stdin.isatty() else sys.stdin.read().rstrip("\r\n")
+        text.encode()  # a locale's decoder may have made halves of surrogate pairs of what it does not know
+    except EOFError:  # Ctrl-D
+        text = ""
+    except UnicodeError:
+        raise InvalidInput("what was given is no text in UTF-8", argument="secret") from None
     if not text:
         raise InvalidInput("nothing was given", argument="secret")
     return Secret(text)

@@ -80,7 +80,7 @@ def add_to(commands: Any) -> None:
 
 
 _DESCRIPTION = """
-Starts a server on a loopback port, in a process of its own, and sends it through fair weather, 20 %% errors
+Starts a server on a loopback port, in a process of its own, and sends it through fair weather, 20 % errors
 and resets, slow answers, a total outage, and recovery. Plain httpx and holdfast (its rate limit and cache
 on) make the same calls at the same times. Exits with 1 if holdfast broke one of its promises.
 """

@@ -136,8 +136,7 @@ def _notes(run: Run, family: str, plain: Sequence[Row], holdfast: Sequence[Row],
 
 def _circuit(run: Run, paint: Paint) -> str:
     lines = [
-        f"  {move.at:6.2f} s  {WEATHERS[move.weather]:<9}"
-        f" {move.origin}  {_state(move.old)} -> {_state(move.new)}"
+        f"  {move.at:6.2f} s  {WEATHERS[move.weather]:<9} {move.origin}  {_state(move.old)} -> {_state(move.new)}"
         for move in run.transitions
     ]
     return "\n".join([paint("bold", "Circuit"), *(lines or ["  closed all the time"])])

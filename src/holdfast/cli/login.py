@@ -171,13 +171,7 @@ async def _by_browser(client: OAuthClient, scope: str | None) -> Token:
                     failures.append(error)
                 except Exception as error:  # of two libraries; told below, outside the group
                     failures.append(error)
-                await _say(
-                    stream,
-                    200,
-                    "You are logged in, and can close this page."
-                    if tokens
-                    else "The login failed; the terminal says why.",
-                )
+                await _say(stream, 200, _DONE if tokens else _FAILED)
                 tasks.cancel_scope.cancel()
 
         print(f"Log in at {printable(begun.url)}", flush=True)

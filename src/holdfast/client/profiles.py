@@ -73,7 +73,9 @@ def from_profile(name: str, path: str | os.PathLike[str] | None, environ: Mappin
     try:
         profiles = tomllib.loads(file.read_text("utf-8"))
     except ValueError as error:  # TOMLDecodeError, and bytes that are no UTF-8
-        raise InvalidInput(f"{file} is no TOML", argument="path") from error
+        from holdfast.core.profiles import no_toml
+
+        raise no_toml(file, error) from None
     profile = profiles.get(name)
     if not isinstance(profile, dict):
         raise InvalidInput(f"there is no profile [{name}] in {file}", argument=name)

@@ -5,6 +5,7 @@ From a table of a TOML file, or from variables. Pure; every complaint names the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -13,7 +14,7 @@ from holdfast.core.origins import Origins
 from holdfast.core.value import Value
 from holdfast.errors import InvalidInput
 
-__all__ = ["KINDS", "Profile", "profile_of", "profiles_of", "profiles_of_environment"]
+__all__ = ["KINDS", "Profile", "no_toml", "profile_of", "profiles_of", "profiles_of_environment"]
 
 KINDS: Final[Mapping[str, frozenset[str]]] = {
     "bearer": frozenset(),
@@ -55,6 +56,12 @@ class Profile(Value):
         self.origins = origins
         self.secret = secret
         self.settings = dict(settings)
+
+
+def no_toml(path: object, error: ValueError) -> InvalidInput:
+    """What to raise for a file that is no TOML: with the line, and without the error's text, which may quote it."""
+    found = re.search(r"at (line \d+|end of document)", str(error))
+    return InvalidInput(f"{path} is no TOML in UTF-8{f' ({found[0]})' if found else ''}", argument="path")
 
 
 def profiles_of(document: Mapping[str, Any]) -> dict[str, Profile]:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 _INDEX: Final = "\N{SECTION SIGN} names"
 """Keyrings have no list of what they hold. No name of ours can be this one: a caller's is told so."""
 
+_INSTEAD: Final = "use EncryptedFile or SQLiteSecrets (--store file:PATH or sqlite:PATH)"
+
 
 class KeyringSecrets(SecretStore):
     """Keeps secrets in the system's keyring, as passwords of ``service`` (extra ``keyring``).
@@ -122,10 +124,10 @@ class KeyringSecrets(SecretStore):
             ring = keyring.get_keyring() if self._given is None else self._given
             if (strength := float(ring.priority)) < 1:  # keyring's own rule for what it recommends
                 kind = StoreLocked if strength <= 0 else StoreUnsafe
-                raise kind(f"{ring.name} is no keyring that protects a secret")
+                raise kind(f"no keyring here protects a secret, not even {ring.name}; {_INSTEAD}")
             return work(ring)
         except NoKeyringError:
-            raise StoreLocked("this machine has no keyring") from None
+            raise StoreLocked(f"this machine has no keyring; {_INSTEAD}") from None
         except KeyringError as error:
             raise StoreError(f"the keyring refused: {type(error).__name__}") from error
 
