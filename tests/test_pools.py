@@ -418,6 +418,7 @@ async def test_a_response_holds_its_slot_until_it_is_closed(family: FamilyModule
         response = await wire.send(f"{server.url}/stream")
         with pytest.raises(family.http.PoolTimeout):
             await wire.get(server.url, pool=0.0)
+        assert repr(wire.pools) == "<Pools 1 busy, 0 idle, at most 1>"
         await response.aclose()
         await wire.get(server.url, pool=0.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from typing import Any, Final
 
 import anyio
@@ -453,3 +454,45 @@ def test_the_policy_in_force_is_told_as_data_without_secrets() -> None:
     assert told["fallback"]["failover"] == {"https://one.test": ["https://two.test"]}
     pipeline.reconfigure(deadline=20.0)
     assert pipeline.describe()["attempt_timeout"] == 10.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "retry > breaker > concurrency > pacing, deadline 30.0 s, attempt 10.0 s"),
+        (
+            {
+                "fallback": Fallback(values={"Stats.get": "s3cret"}, failover={"https://b.test": ["https://c.test"]}),
+                "cache": Cache(key=b"s3cret" * 6),
+                "breaker": CircuitBreaker(observe=True),
+                "rate_limit": [Window(9, observe=True), RateLimit(1)],
+                "hooks": [lambda request, attempt: None],
+                "deadline": None,
+            },
+            "fallback > cache > retry > breaker (observes) > concurrency > rate_limit > pacing > hooks, attempt 10.0 s",
+        ),
+        (
+            {"retry": None, "breaker": None, "concurrency": None, "pacing": None, "deadline": 5.0},
+            "without layers, deadline 5.0 s, attempt 5.0 s",
+        ),
+    ],
+    ids=spelled,
+)
+def test_a_pipeline_tells_its_layers_in_a_line(settings: dict[str, Any], told: str) -> None:
+    assert repr(Pipeline(**settings)) == f"<Pipeline {told}>"
+
+
+async def test_a_transport_tells_what_it_is_made_of_and_no_secret(family: FamilyModules) -> None:
+    class Plain:
+        def bind(self, inner: Any, family: Any) -> Any:
+            return inner
+
+    one, default = Pipeline(retry=None), Pipeline.of(Plain())
+    pipelines = Pipeline.by_origin({"https://me:s3cret@one.test/v1": one}, default=default)
+    assert repr(pipelines) == f"<Pipelines https://one.test:443/v1: {one!r}, default: {default!r}>"
+    assert repr(default).endswith("Plain, deadline 30.0 s>")
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    transport = family.holdfast.ResilientTransport(pipelines, verify=trust, proxy="http://me:s3cret@proxy.test")
+    assert repr(transport) == f"<{family.holdfast.__name__}.ResilientTransport over Pools, {pipelines!r}>"
+    await transport.aclose()
+    assert repr(transport).startswith("<closed ")

@@ -48,6 +48,20 @@ if TYPE_CHECKING:
 __all__ = ["ATTEMPT_TIMEOUT", "Changes", "Layers", "Policies", "changed", "checked"]
 
 ATTEMPT_TIMEOUT = 10.0
+_OUTERMOST_FIRST: Final = (
+    "fallback",
+    "offline",
+    "cache",
+    "idempotency",
+    "hedge",
+    "retry",
+    "throttle",
+    "breaker",
+    "concurrency",
+    "rate_limit",
+    "pacing",
+    "hooks",
+)
 _FIXED: Final = {"clock": "the state is in its times", "random": "the layers have it"}
 
 
@@ -202,6 +216,15 @@ class Layers:
         if self.emitter is not None and policies["listeners"] is not self.policies["listeners"]:  # some may be dropped
             self.emitter.reconfigure(policies["listeners"])
         self.policies = policies
+
+    @property
+    def names(self) -> list[str]:
+        """The settings that have a layer, outermost first; one that only observes says so."""
+        told: dict[str, object] = {name: self.policies[name] for name in _OUTERMOST_FIRST}
+        observing = {name for name, setting in told.items() if getattr(setting, "observe", False)}
+        if not _limits(self.policies, observed=False):
+            observing.add("rate_limit")
+        return [f"{name} (observes)" if name in observing else name for name, setting in told.items() if setting]
 
     @property
     def queues(self) -> Iterable[_Queue]:

@@ -78,6 +78,14 @@ class Pipelines:
         for candidates in self._by_origin.values():
             candidates.sort(key=lambda candidate: len(candidate[0]), reverse=True)
 
+    def __repr__(self) -> str:
+        told = [
+            f"{origin}{path.decode('ascii')}: {pipeline!r}"
+            for origin, candidates in self._by_origin.items()
+            for path, pipeline in candidates
+        ]
+        return f"<{type(self).__name__} {', '.join([*told, f'default: {self._default!r}'])}>"
+
     @property
     def all(self) -> list[Bindable]:
         """Every pipeline once, the default last."""

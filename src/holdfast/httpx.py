@@ -529,6 +529,10 @@ class ResilientTransport(httpx.AsyncBaseTransport):
         self._door = Door(certificate_of(cert))
         self._handle = self.pipeline.bind(_wire.around_attempts(inner.handle_async_request, FAMILY), FAMILY, self._door)
 
+    def __repr__(self) -> str:
+        kind, inner, closed = type(self), type(self._inner), "closed " if self._door.closing else ""
+        return f"<{closed}{kind.__module__}.{kind.__qualname__} over {inner.__qualname__}, {self.pipeline!r}>"
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self._handle(request)
 

@@ -138,6 +138,14 @@ class Pipeline:
             switch=layers.switch,
         )
 
+    def __repr__(self) -> str:
+        layers = self._layers.names
+        if self._in_order is not self._layers.in_order:
+            layers = [getattr(one, "__qualname__", type(one).__qualname__) for one in self._in_order]
+        times = {"deadline": self._layers.policies["deadline"], "attempt": self._layers.policies["attempt_timeout"]}
+        told = [f"{name} {seconds} s" for name, seconds in times.items() if seconds is not None]
+        return f"<{type(self).__name__} {', '.join([' > '.join(layers) or 'without layers', *told])}>"
+
     @classmethod
     def of(
         cls,

@@ -65,6 +65,12 @@ class Pools(Generic[Q, R]):
         self._here: Here[Q, R] | None = None
         self._closed = False
 
+    def __repr__(self) -> str:
+        most, here = self._limits.connections, self._here
+        busy, idle = (0, 0) if here is None else (here.ledger.taken, here.ledger.idle)
+        closed = "closed " if self._closed else ""
+        return f"<{closed}{type(self).__name__} {busy} busy, {idle} idle, at most {'any' if most is None else most}>"
+
     async def handle_async_request(self, request: Q) -> R:
         """Send ``request`` over a lane of its origin, and return on the response's head."""
         here = self._here
