@@ -115,8 +115,8 @@ def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
     """Of each test, some of the four pairs of family and event loop: those left out.
 
     Two of the four, so that each test runs on both families and both loops; of one with ``table`` rows and more one
-    for each row, so that those of a long table together run on all four. They take turns: each file sees every pair.
-    Where there is no family, a row of such a table runs on one of the two loops.
+    for each row, so that those of a long table together run on all four, and of one marked ``heavy`` one. They take
+    turns: each file sees every pair. Where there is no family, each row of such tests runs on one of the two loops.
     """
     tests: defaultdict[tuple[bool, object], list[tuple[pytest.Item, int, int]]] = defaultdict(list)
     for item in items:
@@ -134,14 +134,15 @@ def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
         all_of_them = 4 if has_family else 2
         if len(turns) < all_of_them:
             continue
-        is_table = len(pairs) >= all_of_them * table
+        is_heavy = pairs[0][0].get_closest_marker("heavy") is not None
+        takes_one = is_heavy or len(pairs) >= all_of_them * table
         for item, family, loop in pairs:
             turn = turns[family, loop]
             turns[family, loop] += 1
             has_turn = (turn + family + loop) % 2 == 0
-            if has_family and not (has_turn and (not is_table or (turn // 2 + family) % 2 == 0)):
+            if has_family and not (has_turn and (not takes_one or (turn // 2 + family) % 2 == 0)):
                 left_out.add(item)
-            if not has_family and is_table and not has_turn:
+            if not has_family and takes_one and not has_turn:
                 left_out.add(item)
     return left_out
 

@@ -8,8 +8,12 @@ from types import ModuleType
 from typing import Final
 
 from hypothesis import settings
+from hypothesis import strategies as st
 
 FAMILY_NAMES: Final = ("httpx", "httpx2")
+
+CHARACTERS: Final = st.characters(exclude_categories=["Cs"])
+"""For ``st.text``: what it takes by itself, which hypothesis finds by asking a codec about each of a million."""
 
 
 @dataclass(frozen=True, slots=True)

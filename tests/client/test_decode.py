@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from holdfast.client.decode import decoder_for
 from holdfast.core.failure import EXCERPT
 from holdfast.errors import DecodeError
-from tests.support import FamilyModules
+from tests.support import CHARACTERS, FamilyModules
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)
@@ -690,11 +690,12 @@ def test_the_error_travels_and_is_of_the_family(copied: Any, family: FamilyModul
 
 WORDS: Final = st.sampled_from(["red", "cat", "2026-03-01"])
 JSON: Final[st.SearchStrategy[Any]] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS,
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(CHARACTERS) | WORDS,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.text(max_size=3) | st.sampled_from(["id", "name", "kind", "items", "value", "at", "link"]), inner
+            st.text(CHARACTERS, max_size=3) | st.sampled_from(["id", "name", "kind", "items", "value", "at", "link"]),
+            inner,
         )
     ),
     max_leaves=12,
@@ -721,7 +722,7 @@ def test_any_json_is_a_value_or_a_decode_error(into: Any, said: Any, unknown: An
         pickle.dumps(error)
 
 
-@given(into=ANY_TYPE, text=st.binary(max_size=200), content_type=st.none() | st.text(max_size=60))
+@given(into=ANY_TYPE, text=st.binary(max_size=200), content_type=st.none() | st.text(CHARACTERS, max_size=60))
 def test_any_bytes_are_a_value_or_a_decode_error(into: Any, text: bytes, content_type: str | None) -> None:
     try:
         decoder_for(into).decode(text, content_type)

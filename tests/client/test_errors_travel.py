@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,12 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from holdfast import CircuitBreaker, Pipeline, history
 from holdfast import errors as base
-from holdfast.client import Service, by_link, resume_token
+from holdfast import history
+from holdfast.client import resume_token
 from holdfast.testing.faulty import Answer, FaultyServer, Never
-from tests.client.api import User
-from tests.conftest import modules_of
+from tests.client.worker import make
 from tests.support import FamilyModules
 
 PROBLEM: Final = b'{"title": "Taken", "status": 409, "detail": "by somebody else", "email": "ada"}'
@@ -39,22 +37,6 @@ def server() -> Iterator[FaultyServer]:
         made.on("/hangs", Never())
         made.on("/again", Answer.json([1], headers=(("Link", "</again?page=2>; rel=next"),)))
         yield made
-
-
-def make(family: str, url: str, path: str) -> object:
-    """What a task of a worker does: one call, and its value or its error."""
-    modules_of(family)
-    pipeline = Pipeline(breaker=CircuitBreaker(failures=1))
-
-    async def call() -> object:
-        async with Service(url, family="httpx2" if family == "httpx2" else "httpx", pipeline=pipeline) as service:
-            if path == "/again":
-                return await service.GET("/again", list[int]).pages(by_link()).collect(limit=10)
-            if path == "/open":
-                pipeline.circuits.force_open(url)
-            return await service.GET(path, User).using(deadline=0.3 if path == "/hangs" else 30.0)
-
-    return asyncio.run(call())
 
 
 @pytest.mark.parametrize(

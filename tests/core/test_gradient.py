@@ -70,7 +70,7 @@ def about(capacity: int) -> Any:
     return pytest.approx(capacity, rel=0.2, abs=1.4)
 
 
-@pytest.mark.parametrize("capacity", [3, 5, 10, 20, 50])
+@pytest.mark.parametrize("capacity", [3, 5, 10, 20, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("spread", [LIKE_CLOCKWORK, VARIED, RANDOM], ids=["clockwork", "varied", "random"])
 def test_the_limit_comes_to_what_the_server_serves_at_once(
     capacity: int, spread: Callable[[random.Random], float]

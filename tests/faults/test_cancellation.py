@@ -100,7 +100,11 @@ class Cancelling:
                 tasks.start_soon(self.caller, random.Random(seed))
 
 
-async def test_after_a_thousand_cancelled_calls_nothing_is_lost(family: FamilyModules, server: FaultyServer) -> None:
+@pytest.mark.heavy
+@pytest.mark.parametrize("cancelled", [200, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_after_many_cancelled_calls_nothing_is_lost(
+    family: FamilyModules, server: FaultyServer, cancelled: int
+) -> None:
     sent = 0
 
     def count(request: Any, attempt: int) -> None:
@@ -115,7 +119,7 @@ async def test_after_a_thousand_cancelled_calls_nothing_is_lost(family: FamilyMo
         "hooks": [count],
     }
     async with life(family, server, limits=POOL, clock=AheadClock(), **settings) as on, stepping() as steps:
-        await Cancelling(on, server, steps, wanted=1000, within=30).run(callers=30)
+        await Cancelling(on, server, steps, wanted=cancelled, within=30).run(callers=30)
         assert held(on.pipeline) == {}
         left = on.pipeline.snapshot()["origins"][server.url]["rate_limit"]["tokens"]
         assert round(tokens - left) == sent, "each token that is gone was for a request that was sent"
@@ -136,8 +140,10 @@ async def one_call_of_any_kind(on: Life, server: FaultyServer, dice: random.Rand
             await one_call(on, server, dice.choice(("/fine", "/slow", "/flaky", "/stream")))
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("cancelled", [80, pytest.param(400, marks=pytest.mark.slow)])
 async def test_cancelled_anywhere_with_every_layer_on_nothing_is_lost_and_all_is_told(
-    family: FamilyModules, server: FaultyServer
+    family: FamilyModules, server: FaultyServer, cancelled: int
 ) -> None:
     fields = (("cache-control", "max-age=0, stale-while-revalidate=600"), ("etag", '"a"'))
     server.on("/stale", Answer(body=bytes(100), headers=fields))
@@ -160,7 +166,7 @@ async def test_cancelled_anywhere_with_every_layer_on_nothing_is_lost_and_all_is
         class Mixed(Cancelling):
             one = staticmethod(one_call_of_any_kind)
 
-        await Mixed(on, server, steps, wanted=150, within=40).run(callers=25)
+        await Mixed(on, server, steps, wanted=cancelled, within=40).run(callers=25)
         await until(lambda: not held(on.pipeline))  # those that were left behind have ended
         sent = sum(isinstance(event, AttemptStarted) for event in told)
         left = on.pipeline.snapshot()["origins"][server.url]["rate_limit"]["tokens"]
@@ -197,11 +203,12 @@ async def test_a_call_cancelled_at_any_of_its_points_leaves_the_pool_intact(
 
 
 @of_row("C02")
+@pytest.mark.heavy
 async def test_cancellation_under_contention_leaves_the_pool_intact(
     family: FamilyModules, server: FaultyServer
 ) -> None:
     async with life(family, server, limits=5, concurrency=None) as on, stepping() as steps:
-        await Cancelling(on, server, steps, wanted=300, within=30).run(callers=15)
+        await Cancelling(on, server, steps, wanted=150, within=30).run(callers=15)
         await serves_at_once(on.http, server, 5)
 
 

@@ -48,9 +48,10 @@ async def trip(on: Life, server: FaultyServer) -> None:
     assert on.circuit(server)["state"] == "open"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "calls",
-    [pytest.param(500, id="C03"), pytest.param(5000, id="C03-full", marks=pytest.mark.slow)],
+    [pytest.param(200, id="C03"), pytest.param(5000, id="C03-full", marks=pytest.mark.slow)],
 )
 async def test_all_calls_at_once_are_answered_over_20_connections(
     family: FamilyModules, server: FaultyServer, calls: int

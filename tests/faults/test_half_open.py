@@ -132,6 +132,7 @@ async def test_a_failed_probe_refuses_those_who_waited(family: FamilyModules, se
 
 
 @of_row("C06-fragile-origin")
+@pytest.mark.heavy
 async def test_an_origin_that_takes_8_gets_its_load_back_with_few_failures(
     family: FamilyModules, server: FaultyServer
 ) -> None:

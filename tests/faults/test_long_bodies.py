@@ -52,7 +52,6 @@ def length_and_checksum(body: Stream) -> tuple[int, int]:
     ("library", "backend", "size", "most"),
     [
         ("httpx", "asyncio", 24 * MIB, 16 * MIB),
-        ("httpx2", "trio", 24 * MIB, 16 * MIB),
         *[
             pytest.param(library, backend, 1024 * MIB, 32 * MIB, marks=pytest.mark.slow)
             for library in ("httpx", "httpx2")

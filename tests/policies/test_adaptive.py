@@ -29,6 +29,7 @@ def told(on: Stage) -> dict[str, int]:
     return described
 
 
+@pytest.mark.heavy
 async def test_it_finds_what_an_origin_serves_at_once(family: FamilyModules) -> None:
     """60 callers want an origin that serves 6 at once, each in 50 ms; the others stand in its queue."""
     settings = AdaptiveConcurrency(start=10, window=0.2, samples=20)

@@ -48,6 +48,7 @@ class Origin:
         return Reply(status)
 
 
+@pytest.mark.heavy
 async def test_twenty_callers_find_the_quota_together_and_are_seldom_refused(family: FamilyModules) -> None:
     origin = Origin(20)
     async with stage(family, origin, **ADAPTIVE) as on:

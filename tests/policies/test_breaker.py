@@ -397,6 +397,7 @@ async def test_a_fragile_origin_gets_its_load_back_without_breaking_again(
     assert desk.state in ("ramping", "closed")
 
 
+@pytest.mark.heavy
 async def test_goodput_on_the_ramp_is_that_of_no_breaker(family: FamilyModules) -> None:
     """50 callers who come back at once, an origin that serves 8: it could do 160 a second."""
     desk = await half_open(family)

@@ -168,6 +168,7 @@ async def test_the_delay_is_learnt_of_the_key(family: FamilyModules) -> None:
         assert (await on.client.get("http://other.test/")).text == "late"  # nothing is known of this one
 
 
+@pytest.mark.heavy
 async def test_hedges_do_not_pull_the_quantile_down(family: FamilyModules) -> None:
     """If what was superseded were left out, the longest would never be known, and ever more calls would be hedged."""
     dice = random.Random(5)

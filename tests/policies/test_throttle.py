@@ -55,6 +55,7 @@ async def test_a_server_gets_about_k_times_what_it_accepts(
         assert (len(on.script.sent) - before) / (seconds - 5) == pytest.approx(load, rel=0.2)
 
 
+@pytest.mark.heavy
 async def test_a_server_that_is_well_again_gets_all_of_it_within_the_window(family: FamilyModules) -> None:
     down = True
     made: dict[str, Any] = {"throttle": Throttle(window=5.0), **BARE}

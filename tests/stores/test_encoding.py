@@ -16,12 +16,12 @@ from holdfast.core.caching.entry import Entry
 from holdfast.stores.encoding import Unreadable, decode, encode
 from tests.core.caching.building import RECEIVED, WALL
 from tests.stores.test_contract import entry
-from tests.support import examples
+from tests.support import CHARACTERS, examples
 
 numbers = st.integers(0, 2**53) | st.floats(0, 2**53)
 octets = st.binary(max_size=30)
 BY_ANNOTATION: Final[dict[str, st.SearchStrategy[Any]]] = {
-    "str": st.text(max_size=30),
+    "str": st.text(CHARACTERS, max_size=30),
     "bool": st.booleans(),
     "int": st.integers(0, 2**53),
     "int | None": st.none() | st.integers(0, 2**53),
@@ -29,7 +29,7 @@ BY_ANNOTATION: Final[dict[str, st.SearchStrategy[Any]]] = {
     "float | None": st.none() | numbers,
     "bytes": octets,
     "bytes | None": st.none() | octets,
-    "tuple[str, ...]": st.lists(st.text(max_size=9), max_size=3).map(tuple),
+    "tuple[str, ...]": st.lists(st.text(CHARACTERS, max_size=9), max_size=3).map(tuple),
     "tuple[bytes, ...]": st.lists(octets, max_size=3).map(tuple),
     "frozenset[bytes]": st.frozensets(octets, max_size=3),
     "bytes | Blob": octets,
@@ -56,7 +56,7 @@ def framed(text: str) -> bytes:
 
 
 @examples(0.3)  # each draws thirty values
-@given(all_of(Entry), st.integers(0, 2**50), st.integers(0, 2**32 - 1), st.text(max_size=40))
+@given(all_of(Entry), st.integers(0, 2**50), st.integers(0, 2**32 - 1), st.text(CHARACTERS, max_size=40))
 def test_an_entry_is_read_as_it_was_written(written: Entry, size: int, checksum: int, epoch: str) -> None:
     metadata = decode(encode(written, size=size, checksum=checksum, epoch=epoch))
     assert metadata.entry(written.body, written.response_time) == written
@@ -78,8 +78,8 @@ def test_garbage_is_unreadable(garbage: bytes) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(CHARACTERS, max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(CHARACTERS, max_size=9), inner, max_size=3),
     max_leaves=8,
 )
 

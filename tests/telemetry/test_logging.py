@@ -102,16 +102,16 @@ async def test_no_line_holds_a_secret(family: FamilyModules, lines: list[logging
     assert not [line for line in lines if "hunter2" in line.getMessage() or "hunter2" in repr(vars(line))]
 
 
-def test_a_hundred_thousand_failures_a_minute_are_a_few_lines_and_an_exact_count(
+def test_ten_thousand_failures_a_minute_are_a_few_lines_and_an_exact_count(
     lines: list[logging.LogRecord],
 ) -> None:
     listener = LogListener(burst=10, per=60.0)
-    for number in range(100_000):
-        listener(retried(at=number * 60.0 / 100_000))
-        listener(retried(at=number * 60.0 / 100_000, key=f"http://api{number % 3}.test:80"))
+    for number in range(10_000):
+        listener(retried(at=number * 60.0 / 10_000))
+        listener(retried(at=number * 60.0 / 10_000, key=f"http://api{number % 3}.test:80"))
     assert len(lines) == 40
     listener(retried(at=61.0))
-    assert sum(vars(line).get("holdfast.suppressed", 1) for line in lines) == 200_001
+    assert sum(vars(line).get("holdfast.suppressed", 1) for line in lines) == 20_001
     assert len(lines) == 40 + 4 + 1
 
 

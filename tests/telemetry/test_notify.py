@@ -56,6 +56,7 @@ async def calls(on: Stage, seconds: int) -> int:
     return refused
 
 
+@pytest.mark.heavy
 async def test_an_outage_is_one_alert_and_its_end_another(family: FamilyModules) -> None:
     inbox, origin = Inbox(), Origin()
     settings: dict[str, Any] = {"breaker": BREAKER, "retry": None, "listeners": [Notify(inbox, after=60.0)]}
@@ -74,6 +75,7 @@ async def test_an_outage_is_one_alert_and_its_end_another(family: FamilyModules)
         assert on.pipeline.health().status == "ok"
 
 
+@pytest.mark.heavy
 async def test_a_short_outage_is_nobodys_business(family: FamilyModules) -> None:
     inbox, origin = Inbox(), Origin()
     async with stage(family, origin, breaker=BREAKER, retry=None, listeners=[Notify(inbox, after=60.0)]) as on:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.caching.cache_status import Told, forwarded, hit, member, neither
+from tests.support import CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_the_data_and_the_member_say_the_same(told: Told, data: Told, text: byte
     assert (told, member(told)) == (data, text)
 
 
-@given(st.text())
+@given(st.text(CHARACTERS))
 def test_a_detail_never_ends_the_field(detail: str) -> None:
     text = member(hit(0, detail=detail))
     assert text.isascii()
