@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Literal
 
 from holdfast import CircuitBreaker, Pipeline
 from holdfast.client import Service, by_link
@@ -16,12 +15,12 @@ class User:
     name: str
 
 
-def make(family: Literal["httpx", "httpx2"], url: str, path: str) -> object:
+def make(family: str, url: str, path: str) -> object:
     """What a task of a worker does: one call, and its value or its error."""
     pipeline = Pipeline(breaker=CircuitBreaker(failures=1))
 
     async def call() -> object:
-        async with Service(url, family=family, pipeline=pipeline) as service:
+        async with Service(url, family="httpx2" if family == "httpx2" else "httpx", pipeline=pipeline) as service:
             if path == "/again":
                 return await service.GET("/again", list[int]).pages(by_link()).collect(limit=10)
             if path == "/open":
