@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import pickle
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -170,6 +171,21 @@ async def test_a_hit_is_read_in_one_step_through_the_client(family: FamilyModule
             async for chunk in response.aiter_bytes():
                 assert (chunk, response.is_closed) == (b"hello", True)
             assert [part async for part in stream] == [], "what was closed is not read again"
+
+
+async def test_a_hit_is_read_without_a_generator(family: FamilyModules) -> None:
+    """Its content is put where the library keeps it, under a private name: if that changes, reading gets slow."""
+    generators: list[object] = []
+    async with stage(family, [answer(b"hello")], cache=Cache()) as on:
+        await on.client.get(URL)
+        async with on.client.stream("GET", URL) as response:
+            before = sys.get_asyncgen_hooks()
+            sys.set_asyncgen_hooks(firstiter=generators.append)
+            try:
+                assert await response.aread() == b"hello"
+            finally:
+                sys.set_asyncgen_hooks(*before)
+        assert (response.content, generators) == (b"hello", [])
 
 
 class Otherwise:

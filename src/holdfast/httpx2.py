@@ -145,8 +145,38 @@ class _Response(httpx2.Response):
     Only where nothing is to be decoded. That saves more than all layers of a pipeline cost together.
     """
 
+    async def aread(self) -> bytes:
+        # Not through `aiter_bytes`: the event loop keeps account of each generator, which takes as long as the reading.
+        if not _KEEPS_CONTENT or not self._comes_as_it_is():
+            return await super().aread()
+        stream: Any = self.stream
+        body = self._begin(stream)
+        if body is not None and body.in_memory:
+            content = b"".join(body.take())
+            self._num_bytes_downloaded = len(content)
+            self.is_closed = True
+            if stream is not body:
+                await stream.aclose()  # which tells the client that it was read
+        else:
+            chunks = stream.__aiter__() if body is None else body.chunks()
+            held: list[bytes] = []
+            try:
+                async for chunk in chunks:
+                    held.append(chunk)
+                    self._num_bytes_downloaded += len(chunk)
+                if body is not None:
+                    body.read_whole()
+                self.is_closed = True
+                await stream.aclose()
+            except BaseException as error:
+                await self._broke_off(body, chunks, error)
+                raise
+            content = b"".join(held)
+        self._content = content
+        return content
+
     def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if chunk_size is None and not (self.is_stream_consumed or self.is_closed or is_encoded(self.headers)):
+        if chunk_size is None and self._comes_as_it_is():
             return self._as_it_comes()
         plain: Any = super().aiter_bytes(chunk_size)
         chunks: AsyncGenerator[bytes, None] = plain  # in both families, though the types of one say less
@@ -154,20 +184,18 @@ class _Response(httpx2.Response):
 
     async def _as_it_comes(self) -> AsyncGenerator[bytes, None]:
         stream: Any = self.stream
-        body = _body_beneath(stream)
-        self.is_stream_consumed = True
-        self._num_bytes_downloaded = 0
+        body = self._begin(stream)
         if body is not None and body.in_memory:
             held = body.take()
             self.is_closed = True
             if stream is not body:
-                await stream.aclose()  # which tells the client that it was read
+                await stream.aclose()
             for chunk in held:
                 if chunk:
                     self._num_bytes_downloaded += len(chunk)
                     yield chunk
             return
-        chunks: AsyncIterator[bytes] = stream.__aiter__() if body is None else body.chunks()
+        chunks = stream.__aiter__() if body is None else body.chunks()
         try:
             async for chunk in chunks:
                 if chunk:
@@ -178,18 +206,33 @@ class _Response(httpx2.Response):
             self.is_closed = True
             await stream.aclose()
         except BaseException as error:
-            if isinstance(error, httpx2.RequestError) and self._request is not None:
-                error.request = self._request
-            if body is None and isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
-            elif body is not None and not isinstance(error, GeneratorExit):  # that is a reader who leaves
-                await body.fail(error)
-            await self.aclose()
+            await self._broke_off(body, chunks, error)
             raise
+
+    def _comes_as_it_is(self) -> bool:
+        return not (self.is_stream_consumed or self.is_closed or is_encoded(self.headers))
+
+    def _begin(self, stream: object) -> _Stream | None:
+        self.is_stream_consumed = True
+        self._num_bytes_downloaded = 0
+        return _body_beneath(stream)
+
+    async def _broke_off(self, body: _Stream | None, chunks: AsyncIterator[bytes], error: BaseException) -> None:
+        if isinstance(error, httpx2.RequestError) and self._request is not None:
+            error.request = self._request
+        if body is None and isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+        elif body is not None and not isinstance(error, GeneratorExit):  # that is a reader who leaves
+            await body.fail(error)
+        await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As a plain response, which needs nothing of ours where it is loaded."""
         return httpx2.Response.__new__, (httpx2.Response,), self.__getstate__()
+
+
+_KEEPS_CONTENT = hasattr(httpx2.Response(200, content=b""), "_content")
+"""What was read is kept under a private name: if that changes, reading gets slow."""
 
 
 def _body_beneath(stream: object) -> _Stream | None:
@@ -431,13 +474,10 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
         )
 
     def fresh_attempt(self, request: httpx2.Request) -> httpx2.Request:
-        attempt = _Attempt(
-            request.method,
-            request.url,
-            headers=request.headers,
-            stream=request.stream,
-            extensions=dict(request.extensions),
-        )
+        attempt = _Attempt.__new__(_Attempt)  # not by its constructor, which reads the URL and the fields again
+        vars(attempt).update(vars(request))
+        attempt.headers = httpx2.Headers(request.headers)
+        attempt.extensions = dict(request.extensions)
         if type(request.stream) is httpx2.ByteStream:
             attempt.read()  # no I/O: signatures cover `content`
         return attempt

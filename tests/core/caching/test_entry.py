@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -38,11 +38,9 @@ def test_names_order_repeats_and_high_bytes_are_kept() -> None:
     assert entry.fields[b"x-b"] == b"\xe9, \xff"
 
 
-def test_an_entry_knows_its_request_and_cannot_be_changed() -> None:
+def test_an_entry_knows_its_request() -> None:
     entry = stored("Cache-Control: max-age=1")
     assert (entry.key, entry.method, entry.url) == (KEY, "GET", URL)
-    with pytest.raises(FrozenInstanceError):
-        entry.status = 404  # type: ignore[misc]  # that it is refused is the claim
 
 
 def test_a_body_is_added_without_touching_the_rest_and_stays_out_of_the_repr() -> None:

@@ -42,7 +42,7 @@ class Meanwhile:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as `Fresh`
 class Validate:
     """Ask the origin whether ``entry`` still holds."""
 

@@ -58,14 +58,14 @@ Objection: TypeAlias = Literal[
 """Why an answer is not stored; in Cache-Status it is the detail."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every answer, as `Ask` is
 class Storable:
     """The response may be stored: ``entry`` is whole but for its body (`Entry.with_body`)."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unstorable:
     """The response may not be stored, or could never be used."""
 

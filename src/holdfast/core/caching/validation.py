@@ -18,7 +18,7 @@ from holdfast.core.caching.storing import connection_fields, make_entry, may_kee
 from holdfast.core.caching.vary import ANYTHING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every 304, and never written to; see `Ask`
 class Updated:
     """The entry holds, with new header fields.
 
