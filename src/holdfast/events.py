@@ -300,7 +300,7 @@ class OperationDeprecated(Event):
     """Wall time after which it need not answer any more; None: it did not say."""
 
     link: str | None
-    """Where more is told."""
+    """Where more is told: without user information, query and fragment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

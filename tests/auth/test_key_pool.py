@@ -175,6 +175,36 @@ async def test_the_last_keys_answer_is_the_callers_and_then_none_is_left(family:
         assert world.keys == "a"
 
 
+async def test_a_key_that_others_lose_while_an_answer_is_closed_leaves_the_last_answer(family: FamilyModules) -> None:
+    closing, go_on = anyio.Event(), anyio.Event()
+
+    class Slow(family.http.AsyncByteStream):  # type: ignore[name-defined,misc]  # of one of two libraries
+        async def aclose(self) -> None:
+            closing.set()
+            await go_on.wait()
+
+    pool = KeyPool({"a": APIKey(VALUES["a"]), "b": APIKey(VALUES["b"])}, origins=HOME, clock=VirtualClock())
+    sent: list[str] = []
+
+    async def send(request: Any) -> Any:
+        sent.append(IDS[request.headers["x-api-key"]])
+        return family.http.Response(429, stream=Slow()) if len(sent) == 1 else family.http.Response(429)
+
+    statuses: list[int] = []
+
+    async def call() -> None:
+        request = family.http.Request("GET", HOME)
+        statuses.append((await pool.exchange(request, send, lambda request: request)).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await closing.wait()
+        await call()
+        go_on.set()
+    assert statuses == [429, 429]
+    assert sent == ["a", "b", "b"]
+
+
 async def test_a_hundred_failures_at_once_are_one(family: FamilyModules) -> None:
     async with pooled(family, {"a": [limited()], "b": [ADA]}) as world:
         async with anyio.create_task_group() as tasks:

@@ -27,6 +27,11 @@ AT = 1541980799.0
             Notice(1688169599.0, AT, "https://api.test/docs/v2"),
         ),
         ({"sunset": SUNSET, "link": "<https://b.example/>; rel=sunset"}, Notice(None, AT, "https://b.example/")),
+        (
+            {"sunset": SUNSET, "link": "<https://u:s3cr3t@b.example/v2?key=s3cr3t#now>; rel=sunset"},
+            Notice(None, AT, "https://b.example/v2"),
+        ),
+        ({"sunset": SUNSET, "link": "<https://[b.example>; rel=sunset"}, Notice(None, AT, None)),
         ({"deprecation": "false", "sunset": SUNSET}, Notice(None, AT, None)),
         ({}, None),
         ({"deprecation": "false"}, None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -146,6 +147,22 @@ def test_what_is_not_logged_is_not_counted_either(lines: list[logging.LogRecord]
 def test_a_key_does_not_forge_a_line(lines: list[logging.LogRecord]) -> None:
     LogListener()(retried(at=0.0, key="a\nINFO forged"))
     assert "\n" not in lines[0].getMessage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebooted(Event):
+    """A record of a user's own, as `Pipeline.tell` takes them."""
+
+
+def test_a_record_of_a_users_own_is_written_too(lines: list[logging.LogRecord]) -> None:
+    with structlog.testing.capture_logs() as kept:
+        listeners: list[Any] = [LogListener(burst=1), StructuredLogListener(structlog.get_logger(), burst=1)]
+        for listener in listeners:
+            listener(Rebooted(at=0.0, key=KEY))
+            listener(Rebooted(at=0.0, key=KEY))
+            listener.flush()
+    assert [line.name for line in lines] == ["holdfast.event"] * 2
+    assert [line["event"] for line in kept] == ["holdfast.event"] * 2
 
 
 @pytest.mark.parametrize(("burst", "per"), [(0, 60.0), (1, 0.0)])

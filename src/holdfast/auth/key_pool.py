@@ -137,11 +137,11 @@ class KeyPool(OriginBound):
             return await send(request)
         doubted: Ticket | None = None  # its key got a 403, and another key is to say whose fault that was
         renewed: set[str] = set()
+        ticket = self._take()
         while True:
-            again = None if fresh is None else fresh(request)
-            ticket = self._take(doubted)
             member, verdict, response = self._members[ticket.id], None, None
             try:
+                again = None if fresh is None else fresh(request)
                 proof = await member.sign(request)
                 response = await send(request)
                 verdict = self._verdict(response)
@@ -163,10 +163,16 @@ class KeyPool(OriginBound):
                 if doubted is not None and verdict is not None:
                     self._settle(doubted, Rejected())
                 return response
-            if again is None or not self._left(doubted):
+            # Before the answer is given up: others may lose the last key while it is closed.
+            following = None if again is None else self._next(doubted)
+            if following is None:
                 return response
-            await _close(response)
-            request = again
+            request, ticket = again, following
+            try:
+                await _close(response)
+            except BaseException:
+                self._settle(ticket, None)
+                raise
 
     def without_secret(self, url: str) -> str:
         for member in self._members.values():
@@ -174,7 +180,7 @@ class KeyPool(OriginBound):
         return url
 
     async def _put_on(self, attempt: Attempt) -> Ticket:
-        ticket = self._take(None)
+        ticket = self._take()
         await self._members[ticket.id].sign(attempt)
         return ticket
 
@@ -191,21 +197,20 @@ class KeyPool(OriginBound):
         twin._origins = self._origins
         return twin
 
-    def _take(self, doubted: Ticket | None) -> Ticket:
-        now = self._clock.monotonic()
-        without = () if doubted is None else (doubted.id,)
-        self._keys[0], ticket = take(self._keys[0], now, without)
+    def _take(self) -> Ticket:
+        ticket = self._next()
         if ticket is None:
-            told = self.health()
+            now, told = self._clock.monotonic(), self.health()
             waits = [key.until - now for key in self._keys[0].values() if key.until > now]
             listed = ", ".join(f"{id} ({why})" for id, why in told.items())
             raise NoUsableKey(f"no key can be used now: {listed}", keys=told, retry_after=min(waits, default=None))
         return ticket
 
-    def _left(self, ticket: Ticket | None) -> bool:
-        """Whether there is a key, but for the one that is doubted."""
-        now = self._clock.monotonic()
-        return any(key.usable(now) for id, key in self._keys[0].items() if ticket is None or id != ticket.id)
+    def _next(self, doubted: Ticket | None = None) -> Ticket | None:
+        """The key whose turn it is, but not the one that is doubted; None if there is none."""
+        without = () if doubted is None else (doubted.id,)
+        self._keys[0], ticket = take(self._keys[0], self._clock.monotonic(), without)
+        return ticket
 
     def _settle(self, ticket: Ticket, verdict: Verdict) -> None:
         self._keys[0] = settle(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.telemetry.activity import read_log
+from holdfast.telemetry.logging import plain
 
 __all__ = ["add_to"]
 
@@ -58,10 +59,4 @@ def _as_text(record: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(record.pop("at"), UTC).isoformat(timespec="milliseconds")
     event, key = record.pop("event"), record.pop("key")
     call = record.pop("call", "-")
-    return " ".join([at, str(call), event, _safe(key), *(f"{name}={_safe(value)}" for name, value in record.items())])
-
-
-def _safe(value: Any) -> str:
-    """No control characters to a terminal."""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if text.isprintable() else repr(text)
+    return " ".join([at, str(call), event, plain(key), *(f"{name}={plain(value)}" for name, value in record.items())])

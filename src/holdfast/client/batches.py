@@ -27,6 +27,8 @@ Again: TypeAlias = Callable[[Exception], bool]
 
 _NOT_THERE: Final = frozenset({404, 405, 501})
 """Statuses of a batch endpoint that a server does not have. Nothing was done then."""
+_MOST: Final = 1024
+"""Missing endpoints that are remembered: a path may have as many values as there are tenants."""
 _BACKOFF: Final = FullJitter(base=1.0, cap=20.0)
 """Seconds before what failed is sent again, where the server named none."""
 
@@ -132,7 +134,8 @@ class _Batch(Generic[Item, T]):
     def _chunk_ended(self, chunk: _Chunk, end: Outcome[Sequence[Outcome[T]]]) -> None:
         match end:
             case Failed(error) if self._single is not None and _status_of(error) in _NOT_THERE:
-                self._missing.add(chunk.endpoint)
+                if len(self._missing) < _MOST:
+                    self._missing.add(chunk.endpoint)
                 self._alone.extend(chunk.places)
             case Failed():  # the pipeline has sent it as often as it may
                 self._ended(dict.fromkeys(chunk.places, end))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from holdfast._wire import ClientFamily, ReceivedLike
     from holdfast.client.channel import Channel
 
-__all__ = ["Incoming", "check_idle", "passes", "pause"]
+__all__ = ["LONGEST_ASKED", "Incoming", "check_idle", "passes", "pause"]
 
 _LONGEST_PAUSE: Final = 60.0
-_LONGEST_ASKED: Final = 300.0
+LONGEST_ASKED: Final = 300.0
 """Seconds that a server may have its clients wait; beyond it a slip of theirs would be an outage."""
 
 
@@ -76,6 +76,6 @@ def pause(base: float, in_vain: int, error: Exception) -> float:
     """Seconds until the next try: ``base``, doubled with each in vain, never less than was asked for."""
     asked = getattr(error, "retry_after", None) or 0.0
     longest = max(base, min(_LONGEST_PAUSE, base * 2.0 ** min(in_vain, 60)))
-    wait = max(longest * (1.0 + 0.2 * random()), min(asked, _LONGEST_ASKED))
+    wait = max(longest * (1.0 + 0.2 * random()), min(asked, LONGEST_ASKED))
     around = in_force()
     return wait if around is None else min(wait, max(0.0, around.left))

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from holdfast.client.fields import headers_of
-from holdfast.client.incoming import Incoming, check_idle, passes, pause
+from holdfast.client.incoming import LONGEST_ASKED, Incoming, check_idle, passes, pause
 from holdfast.client.plan import changed
 from holdfast.core.document import media_type
 from holdfast.core.event_stream import EventStream, RawEvent
@@ -29,8 +29,6 @@ T_co = TypeVar("T_co", covariant=True)
 _STREAM: Final = b"text/event-stream"
 _WAIT: Final = 1.0
 """Seconds before a connection is made anew, where the server names no other; the standard says "a few"."""
-_LONGEST_RETRY: Final = 300.0
-"""Seconds that a server may have its clients wait; beyond it a slip of theirs would be an outage."""
 _IN_A_ROW: Final = 5
 
 
@@ -146,7 +144,7 @@ class ServerEvents(Generic[T]):
         assert incoming is not None, "connected"
         self._last_id = stream.last_id
         if stream.retry is not None:
-            self._wait = min(stream.retry, _LONGEST_RETRY)
+            self._wait = min(stream.retry, LONGEST_ASKED)
         await self._disconnect()
         if self._reconnects == 0 and lost is None:
             return

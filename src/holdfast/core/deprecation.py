@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 from holdfast.core.caching.dates import parse_date
 from holdfast.core.links import links_of
@@ -37,4 +38,14 @@ def notice_of(header: Callable[[str], str | None], here: str, wall: float) -> No
     if deprecated_at is None and sunset_at is None and deprecation.lower() not in _YES:
         return None
     links = links_of(header("link") or "", here)
-    return Notice(deprecated_at, sunset_at, links.get("deprecation") or links.get("sunset"))
+    link = links.get("deprecation") or links.get("sunset")
+    return Notice(deprecated_at, sunset_at, None if link is None else _bare(link))
+
+
+def _bare(link: str) -> str | None:
+    """Without user information, query and fragment: servers copy keys there, and this goes into logs."""
+    try:
+        parts = urlsplit(link)
+    except ValueError:  # no URL
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

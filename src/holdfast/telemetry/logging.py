@@ -41,7 +41,7 @@ from holdfast.events import (
     WentOnline,
 )
 
-__all__ = ["PLACES", "LogListener", "Place", "Suppressed", "Throttle", "details"]
+__all__ = ["PLACES", "LogListener", "Place", "Suppressed", "Throttle", "details", "place_of", "plain"]
 
 
 class Place(NamedTuple):
@@ -78,7 +78,7 @@ PLACES: Final[Mapping[type[Event], Place]] = {
     OperationDeprecated: Place("holdfast.deprecation", logging.WARNING, "deprecated"),
     WentOnline: Place("holdfast.offline", logging.INFO, "online again"),
 }
-_OF_ANY_KIND: Final = Place("holdfast.event", logging.INFO, "event")
+_OF_ANY_OTHER_KIND: Final = Place("holdfast.event", logging.INFO, "event")
 _WINDOWS: Final = 1024
 
 
@@ -167,7 +167,7 @@ class LogListener:
         if not logger.isEnabledFor(place.level) or not self._throttle.passes(event):
             return
         told = details(event, paths=self._paths)
-        words = " ".join(f"{name}={_plain(value)}" for name, value in told.items() if name not in ("event", "at"))
+        words = " ".join(f"{name}={plain(value)}" for name, value in told.items() if name not in ("event", "at"))
         logger.log(place.level, "%s: %s", place.text, words, extra=_extra(told))
 
     def flush(self) -> None:
@@ -182,15 +182,20 @@ class LogListener:
             place.level,
             "%s: key=%s and %d more in %g s",
             place.text,
-            _plain(suppressed.key),
+            plain(suppressed.key),
             suppressed.lines,
             suppressed.seconds,
             extra=_extra(told),
         )
 
     def _place(self, kind: type[Event]) -> tuple[Place, logging.Logger]:
-        place = PLACES.get(kind, _OF_ANY_KIND)
+        place = place_of(kind)
         return place, self._loggers.get(kind) or logging.getLogger(place.logger)
+
+
+def place_of(kind: type[Event]) -> Place:
+    """Where records of this class go; those of a user's own class (`Pipeline.tell`) go to ``holdfast.event``."""
+    return PLACES.get(kind, _OF_ANY_OTHER_KIND)
 
 
 def details(event: Event, *, paths: bool = True) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def _extra(told: Mapping[str, Any]) -> dict[str, Any]:
     return {f"holdfast.{name}": value for name, value in told.items()}
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """No line breaks from outside in a log line: a key or an operation is whatever its caller gave."""
     if isinstance(value, float):
         return f"{value:.6g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from holdfast.events import Event
-from holdfast.telemetry.logging import PLACES, Suppressed, Throttle, details
+from holdfast.telemetry.logging import Suppressed, Throttle, details, place_of
 
 __all__ = ["StructuredLogListener", "StructuredLogger"]
 
@@ -35,7 +35,7 @@ class StructuredLogListener:
             return
         told = details(event, paths=self._paths)
         told["kind"] = told.pop("event")
-        place = PLACES[type(event)]
+        place = place_of(type(event))
         self._logger.log(place.level, place.logger, **told)
 
     def flush(self) -> None:
@@ -44,7 +44,7 @@ class StructuredLogListener:
             self._count(suppressed)
 
     def _count(self, suppressed: Suppressed) -> None:
-        place = PLACES[suppressed.kind]
+        place = place_of(suppressed.kind)
         self._logger.log(
             place.level,
             place.logger,
