@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,19 @@ def test_a_file_of_another_kind_is_left_alone(tmp_path: Path, content: bytes | N
         ActivityLog(path)
     assert main(["log", str(path)]) == 2
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"), [(Path.mkdir, "is a directory"), (Path.exists, "there is no activity log")]
+)
+def test_what_is_no_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object], complaint: str
+) -> None:
+    path = tmp_path / "activity.db"
+    make(path)
+    assert main(["log", str(path)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, complaint in told.err, str(path) in told.err) == ("", True, True)
 
 
 @pytest.mark.parametrize("settings", [{"size": 0}, {"keep": 0}])

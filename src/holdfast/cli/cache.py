@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import stat
 import sys
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
@@ -113,8 +114,7 @@ def _count(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        if not _is_file(arguments.file):
-            raise _Unusable(f"{arguments.file}: no such file")
+        _check(arguments.file)
         code: int = anyio.run(_opened, arguments)
     except (_Unusable, StoreError) as error:
         print(f"holdfast cache: {error}", file=sys.stderr)
@@ -122,11 +122,17 @@ def _run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _is_file(path: Path) -> bool:
+def _check(path: Path) -> None:
     try:
-        return path.is_file()
+        kind = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise _Unusable(f"{path}: no such file") from None
     except OSError as error:  # in a directory that is closed to us
         raise _Unusable(str(error)) from error
+    if stat.S_ISDIR(kind):
+        raise _Unusable(f"{path} is a directory: name the file in it that SQLiteStore keeps")
+    if not stat.S_ISREG(kind):
+        raise _Unusable(f"{path} is no regular file")
 
 
 async def _opened(arguments: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
             sys.stdout.flush()
             time.sleep(_POLL)
-    except (FileNotFoundError, ValueError, sqlite3.Error) as error:
+    except (FileNotFoundError, IsADirectoryError, ValueError, sqlite3.Error) as error:
         print(f"holdfast log: {error}", file=sys.stderr)
         return 2
 

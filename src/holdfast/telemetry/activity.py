@@ -166,9 +166,11 @@ def read_log(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records of a file, oldest first, with their numbers; those after number ``after``, of a call or a key.
 
-    May be called while others write. Raises FileNotFoundError, ValueError for a file of another kind, and sqlite3.Error
-    for one that cannot be read.
+    May be called while others write. Raises OSError where there is no such file, ValueError for one of another kind,
+    and sqlite3.Error for one that cannot be read.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)} is a directory, and no activity log")
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no activity log at {os.fspath(path)}")
     file = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
