@@ -160,6 +160,28 @@ async def test_members_of_a_body_are_changed_as_parameters_are(family: FamilyMod
                 _ = other.using(json={"a": 1})
 
 
+async def test_fields_of_a_form_are_changed_as_parameters_are(family: FamilyModules) -> None:
+    async with stage(family, lists="brackets") as s:
+        first = s.shop.POST("/a", None, form={"a": [1, 2], "b": "x y", "c": 3})
+        await first.using(form={"a": [3], "b": None, "d": True})
+        await first
+        await s.shop.POST("/a", None).using(form={"a": 1})
+        assert [request.content for request in s.requests] == [
+            b"a[]=3&c=3&d=true",
+            b"a[]=1&a[]=2&b=x%20y&c=3",
+            b"a=1",
+        ]
+        for other in (
+            s.shop.GET("/a", None),
+            s.shop.POST("/a", None, json={}),
+            s.shop.POST("/a", None, form={"a": 1}, files={"b": b"c"}),
+            s.shop.POST("/a", None, content=b"a=1"),
+            s.shop.POST("/a", None).using(json={"a": 1}),
+        ):
+            with pytest.raises(InvalidInput, match="form="):
+                _ = other.using(form={"a": 1})
+
+
 @pytest.mark.parametrize(
     "change", [{"deadline": -1}, {"cache": "never"}, {"attempts": 0}, {"options": {"x": 1}}], ids=spelled
 )

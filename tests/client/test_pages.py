@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio
 import anyio.lowlevel
@@ -19,6 +20,7 @@ import holdfast
 from holdfast import Fallback, RateLimit, RateLimited
 from holdfast.client import Pages, Progress, by_cursor, by_link, by_offset, by_page, by_url, resume_token
 from holdfast.client.pages import Changes
+from holdfast.core.query import Query
 from holdfast.errors import DecodeError, ForeignOrigin, InvalidInput, NotFound, PageLoop, ServerFault, TooManyPages
 from holdfast.testing.scripted import Reply
 from tests.client.api import BASE, Shop, Stage, document, stage
@@ -162,12 +164,42 @@ async def test_a_cursor_goes_into_the_body_of_a_search(family: FamilyModules) ->
             _ = pages.using(json={"filter": {"role": "user"}}).resume(read[1].token)
 
 
+@pytest.mark.parametrize(
+    "rule", [by_cursor("next", sent_in="form"), by_page(pages="pages", parameter="cursor", sent_in="form")]
+)
+async def test_a_cursor_goes_into_the_form_of_a_search(family: FamilyModules, rule: Any) -> None:
+    def with_form(number: int, request: Any) -> Reply:
+        page = int(parse_qs(request.content.decode()).get("cursor", ["1"])[0])
+        following = page + 1 if page < len(PAGES) else None
+        return document({"items": PAGES[page - 1], "next": following, "pages": len(PAGES)})
+
+    async with stage(family, with_form) as s:
+        form: Query = {"q": "a&b", "tag": ["x", "y"], "cursor": 1}
+        call = s.shop.POST("/things", list[int], form=form, unwrap="items", idempotent=True)
+        pages = call.pages(rule).using(form={"q": "ö c"})
+        read = [page async for page in pages.pages()]
+        assert [item for page in read for item in page.items] == [1, 2, 3, 4, 5]
+        assert [request.content.decode() for request in s.requests] == [
+            f"q=%C3%B6%20c&tag=x&tag=y&cursor={number}" for number in (1, 2, 3, 4)
+        ]
+        assert {request.headers["content-type"] for request in s.requests} == {"application/x-www-form-urlencoded"}
+        assert [item async for item in pages.resume(read[1].token)] == [3, 4, 5]
+        assert await pages.using(prefetch=1).collect(limit=4) == [1, 2, 3, 4]
+        with pytest.raises(InvalidInput):  # another search
+            _ = pages.using(form={"q": "d"}).resume(read[1].token)
+
+
 async def test_a_search_that_gives_its_cursor_again_is_a_loop(family: FamilyModules) -> None:
     async with stage(family, [document({"items": [1], "next": {"id": 1}})]) as s:
         call = s.shop.POST("/things", list[int], json={}, unwrap="items")
         with pytest.raises(PageLoop) as loop:
             await call.pages(by_cursor("next", sent_in="body")).collect(limit=100)
         assert (loop.value.pages, len(s.urls)) == (2, 2)
+    async with stage(family, [document({"items": [1], "next": 1})]) as s:
+        call = s.shop.POST("/things", list[int], unwrap="items")
+        with pytest.raises(PageLoop):
+            await call.pages(by_cursor("next", sent_in="form")).collect(limit=100)
+        assert len(s.urls) == 2
 
 
 async def test_a_listing_without_a_limit_is_no_list(family: FamilyModules) -> None:

@@ -64,6 +64,8 @@ def page(number: int, **sizes: int) -> Place:
 AFTER = by_cursor("hits.-1.sort", parameter="search_after", sent_in="body")
 INNER = by_cursor("meta.after", parameter="page.cursor", sent_in="body")
 IN_BODY = by_offset(2, total="n", parameter="from", size_parameter="page.size", sent_in="body")
+FORM = by_cursor("next", parameter="page.cursor", sent_in="form")
+IN_FORM = by_offset(2, total="n", sent_in="form")
 NEXT = {"link": "<?page=2>; rel=next"}
 SECOND = Place(url="https://api.test/v1/users?page=2")
 LAST_ID = by_cursor("data.-1.id", parameter="after", more="has_more")
@@ -112,6 +114,8 @@ COUNT, TWO = Header("X-WP-TotalPages"), {"X-WP-TotalPages": "2"}
         (INNER, Place(), told({"meta": {"after": {"id": 7}}}), Place(body={"page": {"cursor": {"id": 7}}})),
         (IN_BODY, IN_BODY.first(), told({"n": 3}), Place(body={"from": 2, "page": {"size": 2}})),
         (IN_BODY, Place(body={"from": 2, "page": {"size": 2}}), told({"n": 3}), None),
+        (FORM, Place(), told({"next": "a"}), Place(form={"page.cursor": "a"})),
+        (IN_FORM, IN_FORM.first(), told({"n": 3}), Place(form={"offset": 2, "limit": 2})),
     ],
 )  # fmt: skip
 def test_a_rule_says_what_is_next(rule: PagingRule, place: Place, answer: Told, after: Place | None) -> None:
@@ -128,6 +132,7 @@ def test_a_rule_says_what_is_next(rule: PagingRule, place: Place, answer: Told, 
         (by_cursor("next"), told({"next": {"a": 1}}), "$.next"),
         (by_cursor("next"), told({"next": True}), "$.next"),
         (by_cursor("next", sent_in="body"), told({"next": True}), "$.next"),
+        (by_cursor("next", sent_in="form"), told({"next": [1]}), "$.next"),
         (by_cursor("data.-1.id", more="more"), told({"data": [], "more": True}), "$.data.-1.id"),
         (by_cursor("id", more="more"), told({"id": 1, "more": "yes"}), "$.more"),
         (by_page(pages="pages"), told({"pages": -1}), "$.pages"),
@@ -194,6 +199,7 @@ def test_a_listing_by_numbers_ends_by_one_sign(settings: dict[str, Any]) -> None
         (AFTER, Place(body={"search_after": [7, "a"]})),
         (INNER, Place()),
         (IN_BODY, Place(body={"from": 2, "page": {"size": 2}})),
+        (FORM, Place(form={"page.cursor": "a"})),
     ],
 )
 def test_a_token_comes_back_as_it_was(rule: PagingRule, place: Place) -> None:
@@ -218,6 +224,11 @@ def test_a_token_comes_back_as_it_was(rule: PagingRule, place: Place) -> None:
         (token_of("users", Place({"offset": 5})), by_offset(5, more="m")),
         (token_of("users", Place({"cursor": [1]})), by_cursor("next")),  # type: ignore[dict-item]
         (token_of("users", Place(body={"cursor": "a"})), by_link()),
+        (token_of("users", Place(form={"cursor": "a"})), by_link()),
+        (token_of("users", Place(form={"cursor": "a"})), by_cursor("next")),
+        (token_of("users", Place({"page.cursor": "a"})), FORM),
+        (token_of("users", Place(form={"page.cursor": "a", "admin": "1"})), FORM),
+        (token_of("users", Place(form={"page.cursor": [1]})), FORM),  # type: ignore[dict-item]
         (token_of("users", Place(body={"cursor": "a"})), by_cursor("next")),
         (token_of("users", Place({"search_after": 1})), AFTER),
         (token_of("users", Place(body={"search_after": 1, "admin": True})), AFTER),

@@ -51,6 +51,10 @@ class Teams(Resource, path="/teams"):
         call = self.POST("/search", list[User], json={"name": name}).using(json={"size": 5})
         return call.pages(by_cursor("after", parameter="page.after", sent_in="body"))
 
+    def search_by_form(self, name: str) -> Pages[User]:
+        call = self.POST("/search", list[User], form={"name": name}).using(form={"size": 5})
+        return call.pages(by_cursor("after", sent_in="form")).using(form={"name": None})
+
     def add(self, names: Sequence[str]) -> Call[list[Outcome[User]]]:
         call = self.POST("/batch", list[dict[str, Any]], json=[*names])
         return call.map(lambda lines: [outcome_of(line["status"], User(**line["user"])) for line in lines])

@@ -13,7 +13,7 @@ import anyio
 from holdfast.call import OPTIONS, read_options
 from holdfast.client.channel import Auth, Channel, Reading
 from holdfast.client.fields import headers_of, said_to_anyone
-from holdfast.client.payload import UNSET, Unset, checked_compress, with_members
+from holdfast.client.payload import UNSET, Unset, checked_compress, with_fields, with_members
 from holdfast.client.plan import NOTHING, Plan, changed
 from holdfast.client.reply import Failed, Ok, Outcome, Reply
 from holdfast.core.query import Query, encode_query
@@ -235,6 +235,7 @@ class Call(Generic[T_co]):
         headers: Mapping[str, str] | None = None,
         query: Query | None = None,
         json: Mapping[str, Any] | None = None,
+        form: Query | None = None,
         auth: Auth | Unset | None = UNSET,
         deadline: float | None = None,
         attempt_timeout: float | None = None,
@@ -253,7 +254,7 @@ class Call(Generic[T_co]):
     ) -> Call[T_co]:
         """The same call with some of it changed; what is not given stays.
 
-        ``headers`` and ``query`` go over those of the same name (None takes a parameter away), and ``json``
+        ``headers``, ``query`` and ``form`` go over those of the same name (None takes a parameter away), and ``json``
         over members of the JSON body (RFC 7396: None takes one away, objects are merged). ``auth=None``: none.
         ``deadline`` and ``attempt_timeout`` are in seconds. ``retry=None`` is one attempt. ``cache``: "refresh",
         "bypass", "only" or ``{"ttl": seconds}``. The rest are the options of ``extensions["holdfast"]``, and
@@ -280,6 +281,8 @@ class Call(Generic[T_co]):
         if query is not None and plan.url is not None:
             raise InvalidInput("a link is followed as it is; it takes no query=", argument="query")
         payload = plan.payload if json is None else with_members(plan.payload, json, plan.method)
+        if form is not None:
+            payload = with_fields(payload, form, self._channel.list_style, plan.method)
         return self._derived(
             changed(
                 plan,

@@ -100,14 +100,15 @@ class Listing(Value):
     def mark(self, place: Place) -> int:
         """What tells a place from others: a number, where its URL and body may be long."""
         url = self.url_at(place)
-        return hash((url, json.dumps(place.body, sort_keys=True)) if place.body else url)
+        sent = json.dumps([place.body, place.form], sort_keys=True) if place.body or place.form else ""
+        return hash((url, sent))
 
     async def fetch(self, place: Place) -> Reply[Sequence[Any]]:
         call = self.call
         if place.url is not None:
             call = call.following(place.url)
         else:
-            changes: dict[str, Any] = {"query": place.query, "json": place.body}
+            changes: dict[str, Any] = {"query": place.query, "json": place.body, "form": place.form}
             changes = {name: over for name, over in changes.items() if over}
             call = call.using(**changes) if changes else call
         reply = await call.reply()

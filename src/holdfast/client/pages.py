@@ -32,6 +32,7 @@ class Changes(TypedDict, total=False):
     headers: Mapping[str, str] | None
     query: Query | None
     json: Mapping[str, Any] | None
+    form: Query | None
     auth: Auth | Unset | None
     deadline: float | None
     attempt_timeout: float | None

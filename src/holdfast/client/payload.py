@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdfast.client.multipart import Form
     from holdfast.client.upload import Upload
 
-__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of", "with_members"]
+__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of", "with_fields", "with_members"]
 
 Content: TypeAlias = (
     "bytes | str | AsyncIterable[bytes] | Iterable[bytes] | Callable[[], AsyncIterable[bytes]] | Upload"
@@ -38,7 +38,10 @@ UNSET: Final = Unset()
 
 
 class Payload(Value):
-    """A body: ``content`` with its ``type``, or what the HTTP library makes a multipart body of."""
+    """A body: ``content`` with its ``type``, or what the HTTP library makes a multipart body of.
+
+    ``form``: the encoded pairs of a form, by name.
+    """
 
     def __init__(
         self,
@@ -46,11 +49,13 @@ class Payload(Value):
         type: str | None,
         files: Any = None,
         fields: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
     ) -> None:
         self.content: Final = content
         self.type: Final = type
         self.files: Final = files
         self.fields: Final = fields
+        self.form: Final = form
 
     @property
     def replayable(self) -> bool:
@@ -86,8 +91,7 @@ def payload_of(json: Any, content: Content | None, form: Query | None, files: An
         long = form_of(fields, files)
         return Payload(None, None, files, fields) if long is None else Payload(long, long.type)
     if form is not None:
-        pairs = [pair for pair in encode_query(form, style).values() if pair]
-        return Payload("&".join(pairs).encode(), "application/x-www-form-urlencoded")
+        return _form_payload(encode_query(form, style))
     if content is None:
         return None
     return Payload(content, "text/plain; charset=utf-8" if isinstance(content, str) else None)
@@ -131,6 +135,19 @@ def with_members(payload: Payload | None, members: Mapping[str, Any], method: st
         raise InvalidInput("json= changes members of a JSON object, and this call's body is none", argument="json")
     after = _merged(before, standard_json.loads(json_bytes(members)))
     return Payload(json_bytes(after), "application/json")
+
+
+def with_fields(payload: Payload | None, fields: Query, style: ListStyle, method: str) -> Payload:
+    """A form with these fields over those of the same name, None for none. Raises `InvalidInput` for another body."""
+    before: Mapping[str, str] | None = {} if payload is None else payload.form
+    if before is None or method in ("GET", "HEAD"):
+        raise InvalidInput("form= changes fields of a form, and this call's body is none", argument="form")
+    return _form_payload({**before, **encode_query(fields, style)})
+
+
+def _form_payload(form: Mapping[str, str]) -> Payload:
+    content = "&".join(filter(None, form.values())).encode()
+    return Payload(content, "application/x-www-form-urlencoded", form=form)
 
 
 def _merged(value: Any, patch: Any) -> Any:

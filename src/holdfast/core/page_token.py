@@ -14,7 +14,8 @@ __all__ = ["place_in", "token_of"]
 
 def token_of(listing: str, place: Place, skip: int = 0) -> str:
     """Where to go on, as JSON: at this place of this listing, behind so many items."""
-    parts = {"query": {**place.query}, "body": {**place.body}} if place.url is None else {"url": place.url}
+    sent = {"query": {**place.query}, "body": {**place.body}, "form": {**place.form}}
+    parts = sent if place.url is None else {"url": place.url}
     where = {name: part for name, part in parts.items() if part or name == "query"}
     return json.dumps({"v": 1, "of": _fingerprint(listing), **where, "skip": skip}, separators=(",", ":"))
 
@@ -24,7 +25,7 @@ def place_in(token: str, listing: str, rule: PagingRule) -> tuple[Place, int]:
     try:
         read: dict[str, Any] = json.loads(token)
         known, skip = (read["v"], read["of"]) == (1, _fingerprint(listing)), read["skip"]
-        place = Place(read.get("query"), read.get("url"), read.get("body"))
+        place = Place(read.get("query"), read.get("url"), read.get("body"), read.get("form"))
         sound = type(skip) is int and skip >= 0 and _is_place(place) and rule.fits(place)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InvalidInput("this is no token of a page", argument="token") from None
@@ -35,12 +36,13 @@ def place_in(token: str, listing: str, rule: PagingRule) -> tuple[Place, int]:
 
 def _is_place(place: Place) -> bool:
     if place.url is not None:
-        return isinstance(cast("object", place.url), str) and not place.query and not place.body
-    query, body = cast("object", place.query), cast("object", place.body)
+        return isinstance(cast("object", place.url), str) and place == Place(url=place.url)
+    query, body, form = cast("tuple[object, ...]", (place.query, place.body, place.form))
     return (
         isinstance(query, dict)
         and isinstance(body, dict)
-        and all(type(each) in (str, int) for each in cast("dict[str, object]", query).values())
+        and isinstance(form, dict)
+        and all(type(each) in (str, int) for each in cast("list[object]", [*query.values(), *form.values()]))
     )
 
 

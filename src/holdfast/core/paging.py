@@ -18,13 +18,15 @@ from holdfast.errors import InvalidInput
 
 __all__ = ["PagingRule", "Place", "SentIn", "by_cursor", "by_link", "by_offset", "by_page", "by_url"]
 
-SentIn: TypeAlias = Literal["query", "body"]
-"""Where a parameter is sent: in the URL's query, or as a member of the request's JSON, dots leading into it."""
+SentIn: TypeAlias = Literal["query", "body", "form"]
+"""Where a parameter is sent: in the URL's query, as a member of the request's JSON, dots leading into it, or as a field
+of its form.
+"""
 
 
 class Place(Value):
-    """Where a page is: at a URL of its own, behind parameters over those of the listing, or behind members over those
-    of its JSON body (merged as RFC 7396 says). None of them is the first page.
+    """Where a page is: at a URL of its own, behind parameters over those of the listing, behind members over those of
+    its JSON body (merged as RFC 7396 says), or behind fields over those of its form. None of them is the first page.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class Place(Value):
         query: Mapping[str, str | int] | None = None,
         url: str | None = None,
         body: Mapping[str, Any] | None = None,
+        form: Mapping[str, str | int] | None = None,
     ) -> None:
         self.query: Final = query or {}
         self.url: Final = url
         self.body: Final = body or {}
+        self.form: Final = form or {}
 
 
 class PagingRule(Value, ABC):
@@ -73,7 +77,7 @@ class _ByLink(PagingRule):
         return None if urls is None else (Place(url=url) for url in urls)
 
     def fits(self, place: Place) -> bool:
-        return not place.query and not place.body
+        return place == Place(url=place.url)
 
 
 class _ByUrl(PagingRule):
@@ -89,21 +93,21 @@ class _ByUrl(PagingRule):
         return Place(url=absolute(target, told.url))
 
     def fits(self, place: Place) -> bool:
-        return not place.query and not place.body
+        return place == Place(url=place.url)
 
 
 class _Sending(PagingRule):
     """Pages behind a parameter."""
 
     def __init__(self, parameter: str, sent_in: SentIn) -> None:
-        if sent_in not in ("query", "body"):
-            raise InvalidInput(f'sent_in is "query" or "body", got {sent_in!r}', argument="sent_in")
+        if sent_in not in ("query", "body", "form"):
+            raise InvalidInput(f'sent_in is "query", "body" or "form", got {sent_in!r}', argument="sent_in")
         self.parameter: Final = parameter
         self.sent_in: Final = sent_in
 
     def _behind(self, values: Mapping[str, Any]) -> Place:
-        if self.sent_in == "query":
-            return Place(values)
+        if self.sent_in != "body":
+            return Place(values) if self.sent_in == "query" else Place(form=values)
         body: dict[str, Any] = {}
         for name, value in values.items():
             *outer, last = name.split(".")
@@ -115,8 +119,8 @@ class _Sending(PagingRule):
 
     def _value(self, place: Place) -> Any:
         """What that parameter is there; None if it is not."""
-        if self.sent_in == "query":
-            return place.query.get(self.parameter)
+        if self.sent_in != "body":
+            return (place.query if self.sent_in == "query" else place.form).get(self.parameter)
         value: Any = place.body
         for name in self.parameter.split("."):
             value = value.get(name) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
@@ -147,7 +151,7 @@ class _ByCursor(_Sending):
 
     def _takes(self, cursor: Any) -> bool:
         # In JSON some are a key of several parts: an array, or an object.
-        return type(cursor) in ((str, int) if self.sent_in == "query" else (str, int, list, dict))
+        return type(cursor) in ((str, int, list, dict) if self.sent_in == "body" else (str, int))
 
 
 class _Counting(_Sending):
@@ -261,7 +265,8 @@ def by_cursor(
 ) -> PagingRule:
     """The next page is behind the cursor that is there, sent back as ``parameter``.
 
-    ``sent_in="body"``: in the JSON of a search by POST, where it may be an array or an object, too.
+    ``sent_in="body"``: in the JSON of a search by POST, where it may be an array or an object, too; ``"form"``: in its
+    form.
 
     A page where nothing, null, "" or false is, is the last. With ``more``, the last is the one whose flag there is not
     true, and a page without a cursor that says there is more is an error.
