@@ -87,7 +87,6 @@ def imports_family(path: Path, name: str) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-pair", action="store_true", help="each test on both families times both event loops")
-    parser.addoption("--one-pair", action="store_true", help="each test on one of them, in turn")
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
@@ -106,15 +105,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.nodeid.startswith(CORE):
             item.add_marker(pytest.mark.smoke)
     if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
-        left_out = pairs_in_turn(items, table=1 if config.getoption("one_pair") else 4)
+        left_out = pairs_in_turn(items)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=[*left_out])
 
 
-def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
+def pairs_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
     """Of each test, some of the four pairs of family and event loop: those left out.
 
-    Two of the four, so that each test runs on both families and both loops; of one with ``table`` rows and more one
+    Two of the four, so that each test runs on both families and both loops; of one with four rows and more one
     for each row, so that those of a long table together run on all four, and of one marked ``heavy`` one. They take
     turns: each file sees every pair. Where there is no family, each row of such tests runs on one of the two loops.
     """
@@ -135,7 +134,7 @@ def pairs_in_turn(items: list[pytest.Item], *, table: int) -> set[pytest.Item]:
         if len(turns) < all_of_them:
             continue
         is_heavy = pairs[0][0].get_closest_marker("heavy") is not None
-        takes_one = is_heavy or len(pairs) >= all_of_them * table
+        takes_one = is_heavy or len(pairs) >= all_of_them * 4
         for item, family, loop in pairs:
             turn = turns[family, loop]
             turns[family, loop] += 1
