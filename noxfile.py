@@ -22,6 +22,30 @@ nox.options.sessions = ["lint", "types", "tests", "families", "lowest", "docs"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.14t"]
 FAMILIES = ("httpx", "httpx2")
+# What leans on a Python, a family or a dependency: enough to trust one more of them.
+SMOKE = (
+    "auth/test_credentials.py",
+    "auth/test_jwt.py",
+    "auth/test_oauth.py",
+    "auth/test_secret_stores.py",
+    "client/test_calls.py",
+    "client/test_decode.py",
+    "client/test_over_sockets.py",
+    "client/test_streams.py",
+    "faults/test_families.py",
+    "faults/test_protocol.py",
+    "policies/test_breaker.py",
+    "policies/test_limiter_door.py",
+    "stores/test_encrypted.py",
+    "stores/test_memory.py",
+    "telemetry",
+    "test_anything_awaitable.py",
+    "test_cache.py",
+    "test_import.py",
+    "test_pools.py",
+    "test_public_names.py",
+    "test_retry.py",
+)
 HERE = Path(__file__).parent
 PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text("utf-8"))
 
@@ -35,9 +59,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def smoke(session: nox.Session) -> None:
-    """tests/core and what is marked `smoke`: enough to trust one more Python."""
+    """The smoke set on one more Python."""
     install(session, "test")
-    pytest(session, "-m", "smoke and not slow", *session.posargs)
+    pytest(session, *smoke_tests(), *session.posargs)
 
 
 @nox.session
@@ -50,14 +74,14 @@ def families(session: nox.Session, family: str) -> None:
     # absent family go with it, or their own imports fail.
     users = {"httpx": ["pytest-httpx", "respx"], "httpx2": ["openai", "anthropic"]}[other]
     uninstall(session, other, f"httpcore{other.removeprefix('httpx')}", *users)
-    pytest(session, "-m", "smoke and not slow", *session.posargs, families=family)
+    pytest(session, *smoke_tests(), *session.posargs, families=family)
 
 
 @nox.session(python="3.11")
 def lowest(session: nox.Session) -> None:
     """The smoke set with each dependency at the lower bound that pyproject.toml states."""
     install(session, "test", *(f"{name}=={version}" for name, version in lower_bounds().items()))
-    pytest(session, "-m", "smoke and not slow", *session.posargs)
+    pytest(session, *smoke_tests(), *session.posargs)
 
 
 @nox.session
@@ -65,7 +89,7 @@ def highest(session: nox.Session) -> None:
     """The smoke set with each dependency as new as its range allows, in a fresh environment."""
     session.install("--upgrade", *requirements())
     install(session, "test")
-    pytest(session, "-m", "smoke and not slow", *session.posargs)
+    pytest(session, *smoke_tests(), *session.posargs)
 
 
 @nox.session(python=["3.13", "3.14"])  # sys.monitoring is of 3.12, and quick of 3.13
@@ -175,6 +199,10 @@ def pytest(session: nox.Session, *arguments: str, families: str = ",".join(FAMIL
         session.run(*command, env=env)
     except CommandFailed:
         session.run(*command, "-n", "0", "--last-failed", "--last-failed-no-failures", "none", env=env)
+
+
+def smoke_tests() -> list[str]:
+    return [f"tests/{name}" for name in SMOKE]
 
 
 def group(name: str) -> list[str]:

@@ -20,7 +20,6 @@ from hypothesis import settings
 
 from tests.support import FAMILY_NAMES, FamilyModules
 
-CORE = "tests/core/"
 BUILT_ON = {
     "httpx": ("httpx", "httpcore", "holdfast.httpx", "pytest_httpx", "respx", "tests.oauth.browser"),
     "httpx2": (
@@ -102,8 +101,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address differs between processes; use ids=spelled")
-        if item.nodeid.startswith(CORE):
-            item.add_marker(pytest.mark.smoke)
     if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
         left_out = pairs_in_turn(items)
         items[:] = [item for item in items if item not in left_out]

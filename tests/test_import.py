@@ -86,7 +86,6 @@ def all_modules() -> list[str]:
     ]
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
@@ -107,7 +106,6 @@ def test_an_import_brings_only_what_was_asked_for(module: str, absent: set[str])
     assert imported_by(module) & absent == set()
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("module", FAMILY_OF)
 def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
     """What `benchmarks.imports` times, as what it is made of: a module is a fifth of a millisecond and more."""
@@ -119,7 +117,6 @@ def test_a_transport_with_the_defaults_imports_little(module: str) -> None:
     assert told(*below, module)["compiled"] == [], "a setting is a `core.settings.Settings`, anything else a `Value`"
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("module", FAMILY_OF)
 def test_the_resource_layer_imports_little_beside_a_transport(module: str) -> None:
     modules_of(FAMILY_OF[module])
@@ -129,12 +126,10 @@ def test_the_resource_layer_imports_little_beside_a_transport(module: str) -> No
     assert told(module, "holdfast.client.service")["compiled"] == []
 
 
-@pytest.mark.smoke
 def test_importing_all_of_it_reaches_no_network() -> None:
     assert "holdfast" in imported_by(*all_modules())
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_a_module_imports_only_declared_dependencies(path: Path) -> None:
     own = MAY_IMPORT_BESIDES.get(path.relative_to(SOURCE).as_posix(), frozenset())

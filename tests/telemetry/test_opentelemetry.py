@@ -52,7 +52,6 @@ def told(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-@pytest.mark.smoke
 async def test_a_client_span_for_each_attempt_below_one_of_the_call(family: FamilyModules, traced: Traced) -> None:
     script: list[Any] = [Reply(503, delay=0.25), Fails("ReadTimeout", delay=1.0), Reply(200)]
     tracer = traced.provider.get_tracer("user")
@@ -213,7 +212,6 @@ def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.smoke
 async def test_metrics_of_attempts_calls_and_circuits(family: FamilyModules) -> None:
     reader = InMemoryMetricReader()
     metrics = Metrics(MeterProvider([reader]))

@@ -45,7 +45,6 @@ def watched(metrics: PrometheusMetrics, **settings: Any) -> Callable[[Any], Pipe
     return lambda clock: metrics.watch(Pipeline(clock=clock, listeners=[metrics], **settings))
 
 
-@pytest.mark.smoke
 async def test_calls_retries_and_circuits_are_counted_exactly(family: FamilyModules) -> None:
     registry = CollectorRegistry()
     metrics = PrometheusMetrics(registry)
