@@ -1,4 +1,4 @@
-"""What does the cache cost, and what does it save? Beside it: hishel, which keeps answers in SQLite. (bars 2 to 7)
+"""What does the cache cost, and what does it save? Beside it: hishel, which keeps answers in SQLite.
 
     python -m benchmarks.cache [--quick] [--rounds N] [--calls N] [--json]
 
@@ -223,7 +223,7 @@ def _bar(kind: str, level: str, name: str, family: Modules, to_bare: float, fast
 
 
 async def looking_on(family: Modules, rounds: int, calls: int) -> Section:
-    """What the whole pipeline costs with a cache that looks at an answer which nobody may store (bar 2)."""
+    """What the whole pipeline costs with a cache that looks at an answer which nobody may store."""
     policies: dict[str, Any] = {"rate_limit": RATE, **TIMES_OFF}
     with_cache = policies | {"cache": Cache()}
     bare = Origin(family, b"no-store")
@@ -245,7 +245,7 @@ async def looking_on(family: Modules, rounds: int, calls: int) -> Section:
 
 
 async def herd(family: Modules, rounds: int) -> Section:
-    """A hundred at once ask for what nobody has, and what a validation costs afterwards (bar 7)."""
+    """A hundred at once ask for what nobody has, and what a validation costs afterwards."""
     figures: list[Figure] = []
     found: dict[str, Any] = {}
     async with AsyncExitStack() as stack:

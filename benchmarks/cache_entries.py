@@ -1,4 +1,4 @@
-"""What does a stored answer take in memory, and how long does a look-up among a million take? (bar 8)
+"""What does a stored answer take in memory, and how long does a look-up among a million take?
 
     python -m benchmarks.cache_entries [--entries N]
 

@@ -1,4 +1,4 @@
-"""Does a request leave reference cycles behind? (bar 13: none that the bare transport does not leave)
+"""Does a request leave reference cycles behind? The bar: none that the bare transport does not leave.
 
     python -m benchmarks.cycles
 

@@ -1,4 +1,4 @@
-"""How long does an import take, beyond what the user has imported anyway? (bar 12)
+"""How long does an import take, beyond what the user has imported anyway?
 
     python -m benchmarks.imports [--rounds 15] [--json]
 
@@ -21,7 +21,7 @@ from benchmarks.report import Figure, Section, interleaved, show
 
 BAR, RESOURCES_BAR = 20.0, 10.0  # milliseconds
 RESOURCES = "holdfast.client.service, beyond holdfast.httpx"
-ANCHOR, ANCHOR_TOOK = "asyncio, httpx", 107.0  # milliseconds, on the specification's machine
+ANCHOR, ANCHOR_TOOK = "asyncio, httpx", 107.0  # milliseconds, on the machine of the bars
 PROBE = """
 import {before}
 from time import process_time

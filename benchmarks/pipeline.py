@@ -1,11 +1,11 @@
-"""What does the whole pipeline cost a call that goes well? (bar 1)
+"""What does the whole pipeline cost a call that goes well?
 
     python -m benchmarks.pipeline [--quick] [--rounds N] [--json]
 
 One call is a request handed to the transport and its answer of 1 KiB read to the end. The far side answers at
 once: it builds a Response from raw headers over a stream, as a real transport does. All run interleaved in one
 process; its CPU time is taken, and medians over the rounds are shown. Ratios are facts. "Scaled" is an inference:
-microseconds of the specification's machine, by what it says of a cancel scope, an aiolimiter and a bare call.
+microseconds on the machine of the bars, where it is known what a cancel scope, an aiolimiter and a bare call took.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"1024")]
 URL = "https://api.example/things"
 ENDLESS = 1e9  # a limit that never holds anybody back
 BARS = {"holdfast, no limits in time": 5.0, "holdfast, defaults": 18.0}  # microseconds over the bare transport
-ANCHORS = {"a bare call, unread": 2.5, "anyio.CancelScope": 7.0, "aiolimiter's acquire": 1.0}  # of the specification
+ANCHORS = {"a bare call, unread": 2.5, "anyio.CancelScope": 7.0, "aiolimiter's acquire": 1.0}  # microseconds there
 
 Send = Callable[[Any], Awaitable[Any]]
 
@@ -184,7 +184,7 @@ def _timed(once: Callable[[], Awaitable[object]], calls: int) -> Callable[[], Aw
 
 
 def anchors(bare: Send, request: Any) -> dict[str, Callable[[], Awaitable[object]]]:
-    """What the specification names microseconds for."""
+    """What is known of the machine of the bars."""
     limiter = AsyncLimiter(ENDLESS / 100, 0.01)
 
     async def scope() -> None:
@@ -196,12 +196,12 @@ def anchors(bare: Send, request: Any) -> dict[str, Callable[[], Awaitable[object
 
 
 def slowness(rounds: Rounds) -> float:
-    """How many times slower than the specification's machine this one was, judged by the anchors."""
+    """How many times slower than the machine of the bars this one was, judged by the anchors."""
     return statistics.median(statistics.median(rounds[name]) / took for name, took in ANCHORS.items())
 
 
 def figures_at_transport(rounds: Rounds) -> list[Figure]:
-    """Differences to the bare transport, as measured and by the specification's clock."""
+    """Differences to the bare transport, as measured and on the machine of the bars."""
     slower, bare = slowness(rounds), "bare transport"
     figures = [
         Figure(f"anchor: {name}", f"{statistics.median(rounds[name]):.2f} us", f"{took:g} us")

@@ -18,7 +18,7 @@ Rounds = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of a report. ``bar`` is what the specification asks for, in words, and ``kept`` whether it is."""
+    """One line of a report. ``bar`` is what it has to keep to, in words, and ``kept`` whether it is."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""What does a call through an accessor cost, beside the client that one would use by hand? (bar 5, and 12 of client.md)
+"""What does a call through an accessor cost, beside the client that one would use by hand?
 
     python -m benchmarks.resources [--quick] [--rounds N] [--json]
 
@@ -27,7 +27,7 @@ BASE = "https://api.example"
 PLAIN, BY_HAND, ACCESSOR = "client.get and decode, no pipeline", "client.get and decode", "await shop.users.get(1)"
 LENT, BUILT = "the same over a lent client", "shop.users.get(1), not awaited"
 HIT_BY_HAND, HIT = "fresh hit: client.get", "fresh hit: await shop.users.raw(1)"
-ADDED, HIT_BAR = 1.15, 25.0  # times; microseconds of the specification's machine
+ADDED, HIT_BAR = 1.15, 25.0  # times; microseconds on the machine of the bars
 
 Once = Callable[[], Awaitable[object]]
 
@@ -106,7 +106,7 @@ async def compared(family: Modules, rounds: int, calls: int) -> Section:
 
 
 def figures(taken: Rounds) -> list[Figure]:
-    """Ratios to the same by hand, and what a hit takes by the specification's clock."""
+    """Ratios to the same by hand, and what a hit takes on the machine of the bars."""
     least = {name: min(figures) for name, figures in taken.items()}
     slower = sorted(least[name] / took for name, took in ANCHORS.items())[len(ANCHORS) // 2]
     shown = [Figure("so this machine is slower by", f"{slower:.2f} x"), Figure(PLAIN, f"{least[PLAIN]:.1f} us")]

@@ -26,7 +26,7 @@ from benchmarks.origin import DEFAULT_BYTES, Origin
 from benchmarks.report import Figure, Rounds, Section, median_ratio, show
 
 CONCURRENCY: Final = (1, 16, 64, 256)
-BARS: Final = {  # ours, over whom, and at least how many times as fast at each concurrency (bar 9)
+BARS: Final = {  # ours, over whom, and at least how many times as fast at each concurrency
     ("holdfast.httpx", "httpx"): (0.95, 1.8, 1.8, 4.0),
     ("holdfast.httpx", "httpx Limits(c, c)"): (0.95, 1.8, 5.0, 12.0),
     ("holdfast.httpx", "httpx2"): (0.85, 0.9, 0.9, 0.9),

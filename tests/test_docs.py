@@ -25,6 +25,7 @@ from typing import Any, Final
 import pytest
 
 import holdfast
+from holdfast import HoldfastError, errors
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -104,6 +105,21 @@ def test_each_relative_link_leads_to_a_file(page: Path) -> None:
     targets = [found["target"].partition("#")[0] for found in LINK.finditer(text)]
     lost = [target for target in targets if target and "://" not in target and not (page.parent / target).exists()]
     assert lost == []
+
+
+@pytest.mark.parametrize("source", ["the page", "the docstring"])
+def test_the_tree_of_errors_is_that_of_the_classes(source: str) -> None:
+    text = (ROOT / "docs/errors.md").read_text("utf-8") if source == "the page" else errors.__doc__ or ""
+    drawn: dict[str, str] = {}
+    above = [(-1, "HoldfastError")]
+    for indent, name in re.findall(r"^([ |│]*)[+├└][-─]{2} (\w+)", text, re.MULTILINE):
+        while above[-1][0] >= len(indent):
+            above.pop()
+        drawn[name] = above[-1][1]
+        above.append((len(indent), name))
+    named: list[Any] = [getattr(errors, name) for name in errors.__all__]
+    kinds = [kind for kind in named if isinstance(kind, type) and issubclass(kind, HoldfastError)]
+    assert drawn == {kind.__name__: kind.__base__.__name__ for kind in kinds if kind is not HoldfastError}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
