@@ -13,6 +13,7 @@ import pytest
 
 import holdfast
 from holdfast import CircuitBreaker, Pipeline, Retry
+from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer, FaultyServer, Held, Reset
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,7 @@ async def server() -> AsyncIterator[FaultyServer]:
 def s3(server: FaultyServer) -> Iterator[Any]:
     """Without retries of its own, or attempts would multiply."""
     config = botocore_config.Config(
-        retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=5.0, read_timeout=5.0
+        retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=60.0, read_timeout=60.0
     )
     session = botocore_session.get_session()
     keys = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
@@ -96,8 +97,16 @@ async def test_an_origin_that_is_down_opens_the_circuit(server: FaultyServer, s3
 async def test_the_deadline_lets_the_caller_go_and_the_thread_ends_when_it_ends(server: FaultyServer, s3: Any) -> None:
     gate, ended = server.gate(), threading.Event()
     server.on("/bucket/letter", Held(gate))
-    with holdfast.deadline(0.2), pytest.raises(holdfast.DeadlineExceeded):
-        await reading(s3, Pipeline(), ended.set)("letter")
+    clock = VirtualClock()
+
+    async def pass_time() -> None:
+        await server.await_for(lambda _: gate.waiting == 1)
+        await clock.advance(0.2)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pass_time)
+        with holdfast.deadline(0.2, clock=clock), pytest.raises(holdfast.DeadlineExceeded):
+            await reading(s3, Pipeline(clock=clock), ended.set)("letter")
     assert not ended.is_set()
     gate.open()
-    assert await anyio.to_thread.run_sync(ended.wait, 5.0)
+    assert await anyio.to_thread.run_sync(ended.wait, 30.0)

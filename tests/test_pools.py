@@ -120,8 +120,8 @@ class Wire:
     async def __aexit__(self, *_: object) -> None:
         await self.pools.aclose()
 
-    async def send(self, url: str, *, pool: float | None = 5.0, method: str = "GET", **extensions: Any) -> Any:
-        timeout = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": pool}
+    async def send(self, url: str, *, pool: float | None = 60.0, method: str = "GET", **extensions: Any) -> Any:
+        timeout = {"connect": 60.0, "read": 60.0, "write": 60.0, "pool": pool}
         request = self.http.Request(method, url, extensions={"timeout": timeout, **extensions})
         return await self.pools.handle_async_request(request)
 
@@ -577,7 +577,7 @@ async def test_aclose_sends_waiting_callers_away_by_name(family: FamilyModules, 
         for _ in range(3):
             tasks.start_soon(call, "/waits")
         await anyio.wait_all_tasks_blocked()
-        with anyio.fail_after(2):
+        with anyio.fail_after(30):
             await wire.pools.aclose()
     named = [error for error in refused if isinstance(error, errors.Closed)]
     assert len(named) == len({id(error) for error in named}) == 3
@@ -729,7 +729,7 @@ async def test_the_second_address_of_a_host_is_tried_when_the_first_is_dead(
     family: FamilyModules, server: FaultyServer
 ) -> None:
     async with Wire(family) as wire:
-        with anyio.fail_after(2):  # the server listens on 127.0.0.1 alone; localhost may be ::1 first
+        with anyio.fail_after(30):  # the server listens on 127.0.0.1 alone; localhost may be ::1 first
             assert await wire.get(f"http://localhost:{server.port}/x") == b"GET /x"
 
 

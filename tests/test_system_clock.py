@@ -118,7 +118,7 @@ async def test_each_ends_at_its_own_time_whatever_was_set_before() -> None:
     async with anyio.create_task_group() as group:
         for seconds in (60.0, 0.06, 0.02, 0.1, 0.04, 0.02):
             group.start_soon(end_after, seconds)
-        with anyio.fail_after(5.0):
+        with anyio.fail_after(30.0):
             await all_over.wait()
         group.cancel_scope.cancel()
     assert ended.keys() == {0.02, 0.04, 0.06, 0.1}

@@ -164,7 +164,7 @@ async def test_one_task_at_a_time_is_let_in_and_another_name_is_another_door(sto
             inside -= 1
 
     async with store:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with store.exclusive("b"), anyio.create_task_group() as tasks:
                 for number in range(4):
                     tasks.start_soon(enter, number)
@@ -186,7 +186,7 @@ async def test_a_file_system_without_locks_is_told_of_and_not_waited_for(
 
 async def test_who_gives_up_waiting_or_fails_inside_leaves_the_door_open(store: SecretStore) -> None:
     async with store:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with store.exclusive("a"):
                 with anyio.move_on_after(0.01) as gone:
                     async with store.exclusive("a"):
@@ -409,12 +409,13 @@ async def test_who_is_killed_leaves_a_whole_secret_and_the_door_to_others(kind: 
             async with store.exclusive("a"):
                 entered.set()
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(enter)
                 while not entered.is_set():
                     await anyio.sleep(0.01)
-                    await clock.advance(0.5)
+                    if clock.sleepers:  # it waits for time to pass, and not for its turn on this machine
+                        await clock.advance(0.5)
         waited = clock.monotonic() - VirtualClock().monotonic()
         assert waited <= (9.0 if "sqlite" in kind else 2.0)
 
@@ -462,7 +463,7 @@ async def test_three_processes_share_a_rotating_refresh_token_and_never_lose_it(
     (tmp_path / "current").write_text("first")
     processes = [started(SHARES, kind, str(tmp_path)) for _ in range(3)]
     try:
-        outputs = [process.communicate(timeout=60)[0] for process in processes]
+        outputs = [process.communicate(timeout=100)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

