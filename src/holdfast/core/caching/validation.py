@@ -128,7 +128,8 @@ def unchanged(ask: Ask, entry: Entry, fields: Fields, exchange: Exchange, policy
         return None
     if not same_representation(entry, fields):
         return None
-    news = {name for name, _ in fields.items() - entry.fields.items()}
+    stored = entry.fields
+    news = {name for name, value in fields.items() if stored.get(name) != value}
     if not news <= _DATE and not news - _not_merged(fields) <= _DATE:
         return None
     updated = renewed(ask, entry, date, exchange, policy)
@@ -147,10 +148,10 @@ def same_representation(entry: Entry, fields: Fields) -> bool:
     stored = entry.fields
     etag, known = fields.get(b"etag"), stored.get(b"etag", b"")
     if etag is not None:
-        if _opaque(etag) != _opaque(known):
-            return False
         if etag == known and not known.startswith(b"W/"):
             return True
+        if _opaque(etag) != _opaque(known):
+            return False
     elif not _same_moment(fields.get(b"last-modified"), stored.get(b"last-modified"), entry.wall):
         return False
     coding = fields.get(b"content-encoding")
