@@ -409,6 +409,10 @@ class ClientFamily(Family[Q, R]):
     def is_resilient(self, thing: object) -> bool:
         """Whether a transport, or all that a client has, is a `ResilientTransport`."""
 
+    @abstractmethod
+    def pipeline_of(self, client: object) -> Any:
+        """The pipeline of all that a client sends by; None if they have none, or several."""
+
 
 class Middleware(Protocol):
     """One layer with its shared state. `bind` is called once for each transport, when it is made."""

@@ -513,10 +513,19 @@ class Httpx2Family(_wire.ClientFamily[httpx2.Request, httpx2.Response]):
     def is_resilient(self, thing: object) -> bool:
         if not isinstance(thing, httpx2.AsyncClient):
             return isinstance(thing, ResilientTransport)
-        parts: Any = thing  # as in `wrap`; where it is kept elsewhere, nothing is known of it
-        mounts: dict[Any, object] = getattr(parts, "_mounts", {})
-        transports = [getattr(parts, "_transport", None), *filter(None, mounts.values())]
-        return all(isinstance(transport, ResilientTransport) for transport in transports)
+        return all(isinstance(transport, ResilientTransport) for transport in _transports(thing))
+
+    def pipeline_of(self, client: object) -> Pipeline | Pipelines | None:
+        if not isinstance(client, httpx2.AsyncClient):
+            return None
+        found = [getattr(transport, "pipeline", None) for transport in _transports(client)]
+        return found[0] if all(pipeline is found[0] for pipeline in found) else None
+
+
+def _transports(client: httpx2.AsyncClient) -> list[object]:
+    """All that a client sends by; as in `wrap`. Where they are kept elsewhere, nothing is known of them: None."""
+    mounts: dict[Any, object] = getattr(client, "_mounts", {})
+    return [getattr(client, "_transport", None), *filter(None, mounts.values())]
 
 
 FAMILY = Httpx2Family()

@@ -56,12 +56,18 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(family: FamilyModules, script: Iterable[Answer], **policies: Any) -> AsyncIterator[Scene]:
+async def scene(
+    family: FamilyModules, script: Iterable[Answer], *, lent: bool = False, **policies: Any
+) -> AsyncIterator[Scene]:
     clock = VirtualClock(jump=True)
     far: ScriptedTransport[Any, Any] = ScriptedTransport(
         family.holdfast.FAMILY, [*script], clock=clock, repeat_last=True
     )
     pipeline = Pipeline(clock=clock, random=lambda: 0.5, **policies)
+    if lent:  # and wrapped by whoever lends it
+        async with family.holdfast.wrap(family.http.AsyncClient(transport=far), pipeline) as client:
+            yield Scene(Watched(BASE, client=client), far, clock)
+        return
     async with Watched(BASE, pipeline=pipeline, transport=far, family=family.name) as service:  # type: ignore[arg-type]
         yield Scene(service, far, clock)
 
@@ -89,10 +95,11 @@ async def test_a_check_has_a_deadline_of_its_own(family: FamilyModules) -> None:
         assert isinstance(checked.error, family.http.TimeoutException)
 
 
-async def test_a_check_is_the_probe_of_an_open_circuit(family: FamilyModules) -> None:
+@pytest.mark.parametrize("lent", [False, True])
+async def test_a_check_is_the_probe_of_an_open_circuit(lent: bool, family: FamilyModules) -> None:
     breaker = CircuitBreaker(failures=2, open_for=60.0)
     script: list[Answer] = [*[Fails("ConnectError")] * 3, Reply(204)]
-    async with scene(family, script, breaker=breaker, retry=None) as s:
+    async with scene(family, script, lent=lent, breaker=breaker, retry=None) as s:
         for _ in range(2):
             await s.service.ping().outcome()
         with pytest.raises(CircuitOpen):
@@ -139,6 +146,12 @@ async def test_a_lent_client_without_a_pipeline_is_checked_too(family: FamilyMod
         checked = await service.check()
         assert (checked.ok, checked.health) == (True, None)
         assert isinstance((await service.check()).error, Unavailable)
+
+
+async def test_a_lent_client_of_several_pipelines_has_none_to_ask(family: FamilyModules) -> None:
+    transports = [family.holdfast.ResilientTransport(Pipeline()) for _ in range(2)]
+    async with family.http.AsyncClient(transport=transports[0], mounts={"all://a.test": transports[1]}) as client:
+        assert Watched(BASE, client=client).pipeline is None
 
 
 @pytest.mark.parametrize("kind", [Shop, Twice], ids=["none", "two"])

@@ -86,12 +86,12 @@ class Backend:
         brought: Pipeline | Pipelines | None = getattr(transport, "pipeline", None)  # it is a ResilientTransport
         if brought is not None and pipeline is not None:
             raise InvalidInput("this transport has a pipeline already", argument="pipeline")
-        self.pipeline = pipeline if brought is None else brought
-        if self.pipeline is None and client is None:
+        self._pipeline = pipeline if brought is None else brought
+        if self._pipeline is None and client is None:
             from holdfast.pipeline import Pipeline
 
-            self.pipeline = Pipeline()
-        self.clock: Clock = SystemClock() if self.pipeline is None else self.pipeline.clock
+            self._pipeline = Pipeline()
+        self.clock: Clock = SystemClock() if self._pipeline is None else self._pipeline.clock
         self.resilient = True  # until a lent client shows that it is not
         self.told: set[str] = set()  # operations of which it was said that they will go
         self._transport = transport
@@ -109,6 +109,11 @@ class Backend:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a service, and what is made of it, does not leave its process: pickle what it is made from")
+
+    @property
+    def pipeline(self) -> Pipeline | Pipelines | None:
+        """Ours, or that of a lent client, which may be wrapped at any time."""
+        return self._pipeline if self._lent is None else self.family.pipeline_of(self._lent)
 
     @property
     def family(self) -> ClientFamily[Any, Any]:

@@ -24,7 +24,7 @@ _MARK: Final = "__holdfast_health_check__"
 class Check(Value):
     """How a health check went: ``ok``, in how many ``seconds``; the ``error``, if it was none.
 
-    ``health`` is the pipeline's after it (None: a lent client has the pipeline).
+    ``health`` is the pipeline's after it (None: a lent client without one).
     """
 
     def __init__(

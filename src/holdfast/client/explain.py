@@ -36,7 +36,7 @@ def explain(channel: Channel, plan: Plan, accept: bytes | None) -> dict[str, Any
         "around_attempt": len(channel.around_attempt) + len(plan.around_attempt),
     }
     pipeline: Any = channel.backend.pipeline
-    if pipeline is None:  # a lent client's transport has it, or there is none
+    if pipeline is None:  # a lent client has none
         return told
     chosen: Pipeline = pipeline.choose(request.url) if hasattr(pipeline, "choose") else pipeline
     return {**told, **_policies(chosen.settings, request, options, key)}

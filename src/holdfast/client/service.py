@@ -183,7 +183,7 @@ class Service(Verbs):
 
     @property
     def pipeline(self) -> Pipeline | Pipelines | None:
-        """The pipeline, for its circuits, its snapshot and its purges; None if a lent client has it."""
+        """The pipeline, for its circuits, its snapshot and its purges; None if a lent client has none."""
         return self._channel.backend.pipeline
 
     @property
