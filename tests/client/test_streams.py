@@ -73,6 +73,20 @@ async def test_a_stream_that_ends_or_breaks_goes_on_where_it_was(family: FamilyM
         assert 8.0 <= waits[2] <= 9.6  # one more in vain
 
 
+async def test_a_server_that_names_no_time_is_asked_at_once_and_less_often_where_nothing_comes(
+    family: FamilyModules,
+) -> None:
+    script = [events("data: a\n\n", "retry: 0\n"), *[events(": nothing\n")] * 2, events("data: b\n\n"), GONE]
+    async with stage(family, script, pipeline={"retry": None}) as s:
+        async with s.shop.GET("/feed", str).events() as stream:
+            assert [event.value async for event in stream] == ["a", "b"]
+        times = [sent.at for sent in s.script.sent]
+        first, second, third, last = [later - earlier for earlier, later in pairwise(times)]
+    assert (first, last) == (0.0, 0.0)
+    assert 0.19 <= second <= 0.25
+    assert 0.39 <= third <= 0.49
+
+
 @pytest.mark.parametrize(
     ("script", "error", "sent"),
     [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_ASKED", "Incoming", "check_idle", "passes", "pause"]
 
 _LONGEST_PAUSE: Final = 60.0
+_LEAST: Final = 0.1  # seconds, to be doubled
 LONGEST_ASKED: Final = 300.0
 """Seconds that a server may have its clients wait; beyond it a slip of theirs would be an outage."""
 
@@ -73,8 +74,13 @@ def passes(error: Exception, family: ClientFamily[Any, Any]) -> bool:
 
 
 def pause(base: float, in_vain: int, error: Exception) -> float:
-    """Seconds until the next try: ``base``, doubled with each in vain, never less than was asked for."""
+    """Seconds until the next try: ``base``, doubled with each in vain, never less than was asked for.
+
+    ``base`` may be 0: a server may have its clients come at once, but not again and again for nothing.
+    """
     asked = getattr(error, "retry_after", None) or 0.0
+    if in_vain:
+        base = max(base, _LEAST)
     longest = max(base, min(_LONGEST_PAUSE, base * 2.0 ** min(in_vain, 60)))
     wait = max(longest * (1.0 + 0.2 * random()), min(asked, LONGEST_ASKED))
     around = in_force()
