@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 
-from holdfast import Pipeline
+from holdfast import Cache, MemoryStore, Pipeline
 from holdfast.auth import (
     Bearer,
     ClientCredentials,
@@ -31,6 +31,7 @@ from holdfast.auth import (
     TokenExchange,
     TokenUnavailable,
 )
+from holdfast.auth.token_source import of_a_login
 from holdfast.core.oauth.authorization import challenge
 from holdfast.errors import CircuitOpen, Closed, Forbidden, InvalidInput, Unauthorized
 from holdfast.testing import VirtualClock
@@ -469,6 +470,78 @@ async def test_a_device_asks_no_more_once_its_client_is_closed(family: FamilyMod
         with pytest.raises(Closed):
             await client.device_token(code)
         assert len(server.forms) == 1
+
+
+async def test_who_logs_in_under_a_name_finds_none_of_the_answers_of_who_did_before(family: FamilyModules) -> None:
+    """Each turn of the loop is a process that starts again, over the same stores."""
+    clock, tokens, answers = VirtualClock(jump=True), MemorySecrets(), MemoryStore()
+    ends, asked = clock.wall() + 9_000, list[str]()
+
+    def greet(number: int, request: Any) -> Reply:
+        asked.append(request.headers["authorization"].removeprefix("Bearer "))
+        return Reply(headers={"Cache-Control": "max-age=60"}, body=b'{"id": 1, "name": "Ada"}')
+
+    def login(name: str) -> Token:
+        return Token(Secret(name), expires_at=ends, lifetime=9_000.0)
+
+    await tokens.save("work", login("early"))  # by a version of ours that knew of no logins
+    async with client_of(family, AuthorizationServer(), clock=clock) as client:
+        for who, by in (
+            ("early", None),
+            ("early", None),
+            ("ada", "keep"),
+            ("ada", None),
+            ("bob", "command"),
+            ("bob", None),
+        ):
+            auth = OAuth2(client, RefreshToken(), store=tokens, name="work")
+            if by == "keep":
+                await auth.keep(login(who))
+            elif by == "command":
+                await tokens.save("work", of_a_login(login(who)))
+            cache = Cache(key=b"k" * 32, store=answers)
+            settings: dict[str, Any] = {"auth": auth, "base_url": HOME, "pipeline": {"cache": cache}}
+            async with stage(family, greet, **settings) as world, anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(world.shop.users.get(1).value)
+        assert asked == ["early", "ada", "bob"]
+        assert OAuth2(client, RefreshToken(), store=tokens, name="work").identity != auth.identity  # nobody's yet
+        await auth.source.forget()
+        assert auth.identity not in {OAuth2(client, RefreshToken(), name="work").identity, ""}
+
+
+async def test_a_renewed_token_is_of_the_same_login(family: FamilyModules) -> None:
+    clock = VirtualClock(jump=True)
+    async with client_of(family, AuthorizationServer(), clock=clock) as client:
+        auth = OAuth2(client, RefreshToken(), store=MemorySecrets(), name="ada", origins=HOME)
+        await auth.keep(Token(Secret("t"), refresh_token=Secret("r0"), expires_at=clock.wall() + 60, lifetime=60.0))
+        before = auth.identity
+        await clock.advance(61.0)
+        assert await access(auth) != "t"
+        assert auth.identity == before
+
+
+@pytest.mark.parametrize("trouble", ["it hangs", "it fails"])
+async def test_a_store_that_cannot_say_whose_token_it_has_holds_no_call_up_for_long(
+    family: FamilyModules, trouble: str
+) -> None:
+    class Troubled(MemorySecrets):
+        async def load(self, name: str) -> Token | None:
+            if trouble == "it fails":
+                raise OSError("locked")
+            await anyio.sleep_forever()
+            return None
+
+    clock = VirtualClock(jump=True)
+    async with client_of(family, AuthorizationServer(), clock=clock) as client:
+        auth = OAuth2(client, RefreshToken(), store=Troubled(), name="ada")
+        unknown = auth.identity
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(auth.recall)
+            await anyio.wait_all_tasks_blocked()
+            await clock.advance(1.0)
+        assert auth.identity == unknown
 
 
 async def test_a_logout_tells_the_server_and_forgets(family: FamilyModules) -> None:

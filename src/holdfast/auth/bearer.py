@@ -42,9 +42,16 @@ class TokenBound(OriginBound):
 
     @property
     def identity(self) -> str:
-        """As of every credential; another one after a login or logout by hand, unless it was given."""
-        own, era = self._own_identity(), self.source.era
-        return own if self._one_person or not era else f"{own}:{era}"
+        """As of every credential; another one for each login by hand, unless it was given. See `recall`."""
+        own, whose = self._own_identity(), self.source.whose
+        return own if self._one_person or not whose else f"{own}:{whose}"
+
+    async def recall(self) -> None:
+        """Learn from the store whose token there is; until then the identity is nobody's, and finds no answers.
+
+        A service does so by itself. Takes a second at most, once, and raises nothing.
+        """
+        await self.source.recall()
 
     async def _put_on(self, attempt: Attempt) -> Token:
         token = await self._token_for(attempt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from secrets import token_hex
 from typing import Final, Protocol
 
 import anyio
@@ -19,11 +20,12 @@ from holdfast.core.tokens import Freshness, Refresh, Token, freshness
 from holdfast.core.value import replace
 from holdfast.errors import Closed, HoldfastError
 
-__all__ = ["TokenSource", "TokenStore", "TokenUnavailable"]
+__all__ = ["TokenSource", "TokenStore", "TokenUnavailable", "of_a_login"]
 
 REFRESH_TIMEOUT: Final = 30.0
 TOO_SOON: Final = 1.0
 """A token that is turned down within a second of being issued does not get better by being renewed."""
+RECALL: Final = 1.0
 LONG_AGO: Final = float("-inf")
 SAVING: Final = 5.0
 """Seconds that a save may take, whoever is cancelled meanwhile: the token that was spent for it is gone."""
@@ -99,8 +101,35 @@ class TokenSource:
         self._failure: BaseException | None = None
         self._refreshing = False
         self._unsaved: tuple[Token | None, Token] | None = None  # what it came of, and the token
-        self.era = 0
-        """Grows when a token is put in or taken away by hand: the next may be another person's."""
+        self._era = 0  # grows when a token is put in or taken away by hand: the next may be another person's
+        self._known = store is None
+        self._asking = False
+        self._mark = "" if store is None else token_hex(8)  # until the store was asked, nobody's
+        self._curious = Line()
+
+    @property
+    def whose(self) -> str:
+        """Tells the token of one login by hand, here or in the store, from that of every other; empty: of none."""
+        return self._mark
+
+    async def recall(self) -> None:
+        """Learn from the store whose token there is, once, in at most a second. Raises nothing: `get` will."""
+        if self._known or self._store is None:
+            return
+        if self._asking:
+            await self._curious.wait(self._clock, None, _nothing_to_give_back)
+            return
+        self._asking, era = True, self._era
+        try:
+            with self._clock.timeout_at(self._clock.monotonic() + RECALL):
+                found = await self._store.load(self._name)
+                if era == self._era:
+                    self._learn(found)
+        except Exception:
+            return  # whoever needs the token is told
+        finally:
+            self._asking = False
+            self._curious.admit(len(self._curious))
 
     async def get(self) -> Token:
         """A token that can be sent now. Raises `TokenUnavailable` if there is none and none is to be had."""
@@ -133,7 +162,7 @@ class TokenSource:
 
     async def keep(self, token: Token) -> None:
         """Go on with a token that came by another way, such as a login; saved before anybody gets it."""
-        token = self._dated(token)
+        token = of_a_login(self._dated(token))
         if self._store is None:
             self._begin_anew(token)
             return
@@ -174,11 +203,11 @@ class TokenSource:
             self._background.start(self._renew, self._settle)
 
     async def _renew(self) -> None:
-        era = self.era
+        era = self._era
         try:
             with self._clock.timeout_at(self._clock.monotonic() + self._timeout):
                 token, issued = await self._renewed(era)
-                if era == self.era and token is not None:
+                if era == self._era and token is not None:
                     self._adopt(token, issued)
                     if self._freshness(self._clock.monotonic()) is Freshness.OVER:
                         raise TokenUnavailable("the token that came had ended already")
@@ -202,7 +231,7 @@ class TokenSource:
         if found is not None and self._is_news(found):
             return found, LONG_AGO
         async with store.exclusive(name):
-            if era != self.era:
+            if era != self._era:
                 return None, LONG_AGO
             found = await store.load(name)
             if self._unsaved is None or self._unsaved[0] != found:
@@ -231,16 +260,25 @@ class TokenSource:
         return replace(token, lifetime=max(0.0, token.expires_at - self._clock.wall()))
 
     def _begin_anew(self, token: Token | None) -> None:
-        self.era += 1
+        self._era += 1
         self._token = self._unsaved = None
+        self._known, self._mark = True, token_hex(8)
         if token is not None:
             self._adopt(token, self._clock.monotonic())
 
     def _adopt(self, token: Token, issued: float) -> None:
         now = self._clock.monotonic()
+        self._learn(token)
         self._token, self._rejected, self._refresh = token, None, Refresh()
         self._ends = None if token.expires_at is None else now + token.expires_at - self._clock.wall()
         self._issued = issued
+
+    def _learn(self, token: Token | None) -> None:
+        self._known = True
+        if token is not None and token.login is not None:
+            self._mark = token.login
+        elif not self._era:  # else what was before was another's, maybe
+            self._mark = ""
 
     def _settle(self, began: bool) -> None:
         self._refreshing = False
@@ -265,3 +303,8 @@ class TokenSource:
 
 def _nothing_to_give_back() -> None:
     """Who was let through and cancelled in the same moment held nothing."""
+
+
+def of_a_login(token: Token) -> Token:
+    """A token that a login by hand brought, told from those of all others."""
+    return token if token.login is not None else replace(token, login=token_hex(8))

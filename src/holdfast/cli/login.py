@@ -19,6 +19,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from holdfast.auth.oauth.client import OAuthClient
 from holdfast.auth.profiles import oauth_client, read_profiles, token_name
 from holdfast.auth.stores.base import SecretStore
+from holdfast.auth.token_source import of_a_login
 from holdfast.cli.secret_stores import add_store_to, run_with_store
 from holdfast.cli.words import printable
 from holdfast.core.oauth.answers import TokenError
@@ -64,7 +65,7 @@ async def _login(store: SecretStore, arguments: argparse.Namespace) -> int:
         except client.errors as error:
             raise HoldfastError(f"{client.issuer} gave no answer: {_reason(error)}") from None
     async with store.exclusive(name):  # a program that renews the old one would put its own in place of this
-        await store.save(name, token)
+        await store.save(name, of_a_login(token))
     print(f"Logged in; the tokens are {store.place(name)}.")
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union, cast
 
@@ -187,6 +187,9 @@ class Channel:
 
     async def send(self, plan: Plan, accept: bytes | None = None) -> ReceivedLike:
         """The answer, its body unread, whatever its status; redirects within the allowed origins are followed."""
+        recall: Callable[[], Awaitable[None]] | None = getattr(self.auth_of(plan), "recall", None)
+        if recall is not None:
+            await recall()
         if self._packs_long(plan):
             from anyio.to_thread import run_sync
 

@@ -29,6 +29,7 @@ class Token(Value):
     """An access token and what came with it.
 
     ``expires_at``: seconds since 1970, or None if nobody said; ``lifetime``: seconds it had when it was issued.
+    ``login``: tells one login by hand from every other; what a token is renewed to has the same.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Token(Value):
         refresh_token: Secret | None = None,
         token_type: str = "Bearer",
         scope: str | None = None,
+        login: str | None = None,
     ) -> None:
         self.access_token = access_token
         self.expires_at = expires_at
@@ -47,6 +49,7 @@ class Token(Value):
         self.refresh_token = refresh_token
         self.token_type = token_type
         self.scope = scope
+        self.login = login
 
 
 class Freshness(Enum):

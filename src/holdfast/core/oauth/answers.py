@@ -113,8 +113,9 @@ def read_document(
 def read_token(document: Mapping[str, Any], *, asked_at: float, previous: Token | None = None) -> Token:
     """The token of an answer to a request made at ``asked_at`` (seconds since 1970).
 
-    Without ``expires_in`` nobody knows when it ends, and nothing is made up. From ``previous`` come what an answer may
-    leave out: the refresh token that is not rotated, and the scope. Raises `TokenError` for an answer without a token.
+    Without ``expires_in`` nobody knows when it ends, and nothing is made up. From ``previous`` come its login, and what
+    an answer may leave out: the refresh token that is not rotated, and the scope. Raises `TokenError` for an answer
+    without a token.
     """
     access_token, token_type = document.get("access_token"), document.get("token_type", "Bearer")
     if not isinstance(access_token, str) or not _is_token(access_token):
@@ -131,6 +132,7 @@ def read_token(document: Mapping[str, Any], *, asked_at: float, previous: Token 
         refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and _is_token(refresh_token) else kept,
         token_type=token_type,
         scope=scope if isinstance(scope, str) else None if previous is None else previous.scope,
+        login=None if previous is None else previous.login,
     )
 
 
