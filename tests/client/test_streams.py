@@ -174,6 +174,39 @@ async def test_rows_that_break_off_are_an_error(family: FamilyModules) -> None:
             await anext(rows)
 
 
+async def give_up_reading(stream: Any) -> None:
+    """A read of the stream that is cancelled while it waits."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.__anext__)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kind", ["rows", "events"])
+async def test_a_stream_that_was_given_up_in_the_middle_has_not_ended(family: FamilyModules, kind: str) -> None:
+    rows = Reply(200, headers=ROWS, body=(b'"a"\n', b'"cut'), then=Hangs())
+    async with stage(family, [rows if kind == "rows" else events("data: a\n\n", "data: cut", then=Hangs())]) as s:
+        call = s.shop.POST("/feed", Any if kind == "rows" else str)
+        stream: Any = call.rows(idle=None) if kind == "rows" else call.events(idle=None)
+        async with stream as values:
+            await anext(values)
+            await give_up_reading(values)
+            with pytest.raises(family.http.ReadError, match="given up"):
+                await anext(values)
+
+
+@pytest.mark.parametrize("where", ["reading", "connecting"])
+async def test_events_go_on_behind_a_read_that_was_given_up(family: FamilyModules, where: str) -> None:
+    first = events("id: 1\ndata: a\n\n", **({"then": Hangs()} if where == "reading" else {}))
+    script: list[Answer] = [first, *([Hangs()] if where == "connecting" else []), events("data: b\n\n"), GONE]
+    patient = {"deadline": None, "attempt_timeout": None}
+    async with stage(family, script, pipeline=patient) as s, s.shop.GET("/feed", str).events(idle=None) as stream:
+        assert (await anext(stream)).value == "a"
+        await give_up_reading(stream)
+        assert [event.value async for event in stream] == ["b"]
+        assert {request.headers.get("last-event-id") for request in s.requests[1:]} == {"1"}
+
+
 async def test_rows_end_with_silence_and_not_with_the_deadline(family: FamilyModules) -> None:
     text = {"content-type": "application/json"}  # nothing says that it takes its time
     reply = Reply(200, headers=text, body=(b'{"id": 1, "name": "Ada"}\n',) * 3, every=20.0, then=Hangs())

@@ -35,9 +35,23 @@ class Incoming:
         self._clock: Final = channel.clock
         self._idle: Final = idle
         self._pieces: Any = response.aiter_bytes()  # the decoded ones are those that `max_body_bytes` counts
+        self._broken = False
 
     async def next(self) -> bytes | None:
-        """The next piece, None at the end. Raises the family's ReadTimeout after ``idle`` seconds of silence."""
+        """The next piece, None at the end. Raises the family's ReadTimeout after ``idle`` seconds of silence.
+
+        A read that fails or is cancelled is the last; after it, ReadError is raised, for that is no end of a body.
+        """
+        if self._broken:
+            message = "an earlier read of this body failed or was given up"
+            raise self._family.read_error(message, self.response.request)
+        try:
+            return await self._next()
+        except BaseException:
+            self._broken = True
+            raise
+
+    async def _next(self) -> bytes | None:
         try:
             if self._idle is None:
                 return await self._pieces.__anext__()  # type: ignore[no-any-return]  # of one of two libraries

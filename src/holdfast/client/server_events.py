@@ -75,6 +75,7 @@ class ServerEvents(Generic[T]):
         self._ready: deque[RawEvent] = deque()
         self._stream: EventStream | None = None
         self._failure: Exception | None = None  # raised when the events before it were read
+        self._lost: Exception | None = None  # why there is no connection now, while another is to be had
         self._incoming: Incoming | None = None
         self._entered = False
 
@@ -90,6 +91,7 @@ class ServerEvents(Generic[T]):
         traceback: TracebackType | None = None,
     ) -> None:
         self._ready.clear()
+        self._lost = None
         await self._disconnect()
 
     @property
@@ -106,9 +108,12 @@ class ServerEvents(Generic[T]):
         while not self._ready:
             if self._failure is not None:
                 raise self._failure
-            if self._incoming is None:
+            if self._incoming is not None:
+                await self._read(self._incoming)
+            elif self._lost is not None:  # who read before was cancelled while it connected anew
+                await self._reconnect()
+            else:
                 raise StopAsyncIteration
-            await self._read(self._incoming)
         raw = self._ready.popleft()
         if raw.data == self._until:
             self._ready.clear()
@@ -148,16 +153,24 @@ class ServerEvents(Generic[T]):
         await self._disconnect()
         if self._reconnects == 0 and lost is None:
             return
-        ended = lost or family.read_error("the stream ended before it told of an event", incoming.response.request)
-        while self._in_vain < self._reconnects and passes(ended, family):
-            await self._channel.clock.sleep(pause(self._wait, self._in_vain, ended))
+        self._lost = lost or family.read_error("the stream ended before it told of an event", incoming.response.request)
+        await self._reconnect()
+
+    async def _reconnect(self) -> None:
+        family, lost = self._channel.backend.family, self._lost
+        assert lost is not None, "there is no connection"
+        while self._in_vain < self._reconnects and passes(lost, family):
+            await self._channel.clock.sleep(pause(self._wait, self._in_vain, lost))
             self._in_vain += 1
             try:
                 await self._connect()
-                return
             except (StatusError, family.transport_error) as error:
-                ended = error
-        raise ended
+                self._lost = lost = error
+            else:
+                self._lost = None
+                return
+        self._lost = None
+        raise lost
 
     async def _connect(self) -> None:
         plan, channel = self._plan, self._channel
