@@ -211,12 +211,17 @@ def test_permits_of_a_wider_scope_than_the_tokens_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "read"),
-    [({"Content-Type": "text/event-stream"}, 60.0), ({"Content-Length": "1000000"}, 60.0), ({}, 10.0)],
+    ("headers", "given", "read"),
+    [
+        ({"Content-Type": "text/event-stream"}, {"timeout": 60.0}, 60.0),
+        ({"Content-Length": "1000000"}, {"timeout": 60.0}, 60.0),
+        ({}, {"timeout": 60.0}, 10.0),
+        ({"Content-Length": "1000000"}, {"extensions": {"timeout": {"connect": 5.0}}}, None),
+    ],
     ids=str,
 )
 async def test_a_stream_goes_on_under_the_timeouts_of_its_caller(
-    family: FamilyModules, headers: dict[str, str], read: float
+    family: FamilyModules, headers: dict[str, str], given: dict[str, Any], read: float | None
 ) -> None:
     carried: list[dict[str, float | None]] = []
 
@@ -224,7 +229,7 @@ async def test_a_stream_goes_on_under_the_timeouts_of_its_caller(
         carried.append(request.extensions["timeout"])
         return Reply(200, headers=headers, body=(b"one", b"two"))
 
-    async with stage(family, far_side, **ALONE) as on, on.client.stream("GET", URL, timeout=60.0) as response:
+    async with stage(family, far_side, **ALONE) as on, on.client.stream("GET", URL, **given) as response:
         assert carried[0]["read"] == read
         await response.aread()
 

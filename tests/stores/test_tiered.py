@@ -15,6 +15,7 @@ from holdfast import Cache, MemoryStore, Pipeline, SQLiteStore, StoreError, Tier
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import primary_key
 from holdfast.stores.base import KeepsSecret, Listing, Store, Streaming, SyncLookup
+from holdfast.stores.tiered import _Checked  # pyright: ignore[reportPrivateUsage]
 from holdfast.testing import VirtualClock
 from tests.cache_origin import answer, told
 from tests.core.caching.building import RECEIVED, URL, WALL
@@ -140,6 +141,13 @@ async def test_alone_it_never_asks_again(below: Below, clock: VirtualClock) -> N
     await store.put(entry())
     await clock.advance(10**6)
     assert store.lookup(KEY) == (entry(),)
+
+
+def test_what_it_believes_of_the_first_is_bounded_where_it_never_asks_again(clock: VirtualClock) -> None:
+    checked = _Checked(None, clock, most=3)
+    for key in "abcdefg":
+        checked.add(key)
+    assert [key for key in "abcdefg" if key in checked] == ["d", "e", "f", "g"]
 
 
 REMOVALS: Final[dict[str, Callable[[Store], Awaitable[object]]]] = {

@@ -135,7 +135,7 @@ class Attempts:
                         if not body.in_memory:
                             covered = self._cover(body, response, call, request, family)
                             if narrowed is not None and not covered:
-                                narrowed.update(_UNLIMITED if given is None else given)
+                                narrowed.update(_UNLIMITED, **(given or {}))
                     note(call, number, begun, monotonic(), response, None)
                     number = 0
                     return response

@@ -18,6 +18,8 @@ __all__ = ["Tiered"]
 
 T = TypeVar("T")
 
+_CHECKED: Final = 50_000
+"""Keys of each generation that are believed; of more, those longest ago are looked up below once more."""
 _OWED: Final = 1024  # keys
 
 _logger = logging.getLogger("holdfast.stores")
@@ -228,9 +230,10 @@ class _Writer:
 
 
 class _Checked:
-    """Keys that were added in the last ``seconds``, in two generations of half that time each."""
+    """Keys that were added in the last ``seconds``, in two generations of half that time, or of ``most`` keys, each."""
 
-    def __init__(self, seconds: float | None, clock: Clock) -> None:
+    def __init__(self, seconds: float | None, clock: Clock, most: int = _CHECKED) -> None:
+        self._most = most
         self._half = float("inf") if seconds is None else seconds / 2
         self._monotonic = clock.monotonic
         self._turn = self._monotonic() + self._half
@@ -241,17 +244,16 @@ class _Checked:
         now = self._monotonic()
         if now >= self._turn:
             late = now >= self._turn + self._half
-            self._old = set() if late else self._young
-            self._young = set()
+            self._old, self._young = (set() if late else self._young), set()
             self._turn = (now if late else self._turn) + self._half
         return key in self._young or key in self._old
 
     def add(self, key: str) -> None:
-        if key not in self:  # also begins a new generation, if it is time
-            self._young.add(key)
-        elif key in self._old:
+        if key in self:  # also begins a new generation, if it is time
             self._old.discard(key)
-            self._young.add(key)
+        self._young.add(key)
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, set()
 
     def discard(self, key: str) -> None:
         self._young.discard(key)
