@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import tracemalloc
 import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -23,6 +24,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 import trio
 
@@ -31,6 +33,8 @@ from holdfast.clock import SystemClock
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.key import primary_key
 from holdfast.stores.encoding import decode
+from holdfast.stores.sqlite_file import File
+from holdfast.stores.sqlite_threads import Threads
 from holdfast.testing import Reply, VirtualClock
 from tests.cache_origin import answer, told
 from tests.core.caching.building import RECEIVED, URL, WALL
@@ -547,6 +551,26 @@ async def test_several_processes_write_at_once(path: Path) -> None:
             assert found.body in [name.encode() * 999 for name in names]
         with edited(path) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio keeps a thread's place until it has ended
+async def test_operations_that_hang_do_not_pile_up(path: Path) -> None:
+    threads = Threads(File(path, log_pages=16, busy_timeout=1.0), most=3)
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang(connection: sqlite3.Connection) -> None:
+        begun.release()
+        go_on.wait()
+
+    for _ in range(3):
+        async with anyio.create_task_group() as group:
+            group.start_soon(threads.write, hang)
+            await anyio.to_thread.run_sync(begun.acquire)
+            group.cancel_scope.cancel()
+    with pytest.raises(StoreError, match="3 operations"):
+        await threads.read(hang)
+    go_on.set()
+    await threads.close()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
