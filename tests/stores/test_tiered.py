@@ -198,6 +198,27 @@ async def test_a_reader_on_its_way_does_not_bring_back_what_is_removed_meanwhile
     assert await store.get(KEY) == ()
 
 
+@pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS)
+async def test_a_first_store_that_hangs_does_not_hold_up_a_removal_that_is_cancelled_and_is_not_believed(
+    below: Below, clock: VirtualClock, remove: Callable[[Store], Awaitable[object]]
+) -> None:
+    first = Below()
+    store = Tiered(first, below, clock=clock)
+    await store.get(KEY)
+    await store.put(entry(tags=("list",)))
+    first.before = anyio.sleep_forever
+
+    async def go() -> None:
+        await remove(store)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(go)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    first.before = None
+    assert await store.get(KEY) == ()
+
+
 async def test_a_reader_on_its_way_does_not_replace_what_is_put_meanwhile(store: Tiered, below: Below) -> None:
     await below.store.put(entry(body=b"old"))
     held, go_on = anyio.Event(), anyio.Event()

@@ -8,8 +8,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import anyio
-
 from holdfast.clock import Clock, SystemClock
 from holdfast.core.caching.entry import Entry
 from holdfast.stores.base import KeepsSecret, Listing, Store, StoreError, Streaming, SyncLookup, Writer
@@ -41,7 +39,8 @@ class Tiered:
     `Streaming` and `Listing` of ``second``, `KeepsSecret` of either. Long bodies stay below.
 
     One event loop at a time. Cancelled, a put may have reached one store and not the other; then what is left in
-    ``second`` is removed before it is believed.
+    ``second`` is removed before it is believed. After a removal that did not get through to ``first``, nothing there
+    is believed before it was looked up below.
     """
 
     # Given to an instance only if its stores can do it: this is how a capability is asked for.
@@ -183,13 +182,15 @@ class Tiered:
 
     async def _everywhere(self, remove: Callable[[Store], Awaitable[int]]) -> int:
         """Remove something from both: below first, so that nobody reads it there and keeps it above."""
-        above = 0
         try:
             below = await remove(self.second)
         finally:
             self._turns.clear()
-            with anyio.CancelScope(shield=True):
+            try:
                 above = await remove(self.first)
+            except BaseException:
+                self._checked.clear()  # what is left there may be what was to go
+                raise
         return max(above, below)
 
     async def _pay(self, key: str) -> bool:
@@ -258,6 +259,10 @@ class _Checked:
     def discard(self, key: str) -> None:
         self._young.discard(key)
         self._old.discard(key)
+
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
 
 
 async def _counted(work: Awaitable[None]) -> int:
