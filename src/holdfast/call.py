@@ -18,6 +18,7 @@ __all__ = [
     "CALL",
     "DEADLINE",
     "OPTIONS",
+    "TIMER_SLACK",
     "Call",
     "Options",
     "Owner",
@@ -162,7 +163,7 @@ def read_options(extensions: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
-_TIMER_SLACK: Final = 0.005
+TIMER_SLACK: Final = 0.005
 """Seconds that a timer may fire before its time."""
 
 
@@ -298,7 +299,7 @@ class Call:
         """
         if self.unsigned:
             return True
-        return not self.full_attempt and self.deadline is not None and now >= self.deadline - _TIMER_SLACK
+        return not self.full_attempt and self.deadline is not None and now >= self.deadline - TIMER_SLACK
 
     def waited(self, place: str, seconds: float) -> None:
         """Add to the waits of a place, and have the circuit looked at again before the next send."""

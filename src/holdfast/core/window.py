@@ -32,10 +32,7 @@ class OutcomeWindow:
         self._slots = slots
         self._slot: int | None = None
         self._past: deque[tuple[int, int, int]] = deque()  # (slot, calls, bad) of slots that are over
-        self._counted: tuple[int, int] = (
-            0,
-            0,
-        )  # sums of _past: what is beyond them belongs to the running slot
+        self._counted = (0, 0)  # sums of _past: what is beyond them belongs to the running slot
         self.calls: int = 0
         self.bad: int = 0
         self.ends_at = float("-inf")  # when the running slot ends: until then nothing has to be moved

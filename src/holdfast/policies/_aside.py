@@ -1,19 +1,30 @@
-"""A failed answer is put aside while something else is tried: its connection comes free, and it may yet be the last."""
+"""What becomes of an answer that its caller does not get: it is closed, or put aside while something else is tried.
+
+Either way its connection comes free; and one that was put aside may yet be the last.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import anyio
+
 from holdfast._body import Body
-from holdfast._wire import Family, Q, R
+from holdfast._wire import Family, Q, R, ResponseLike
 from holdfast.clock import Clock
 from holdfast.errors import BodyDropped
 
-__all__ = ["set_aside"]
+__all__ = ["close", "set_aside"]
 
 _BYTES = 64 * 1024
 _SECONDS = 0.25
 _DROPPED = "the rest of this body was dropped to free its connection for another request, which brought nothing better"
+
+
+async def close(response: ResponseLike) -> None:
+    """Give its connection back, whoever leaves meanwhile."""
+    with anyio.CancelScope(shield=True):
+        await response.aclose()
 
 
 async def set_aside(response: R, request: Q, family: Family[Q, R], clock: Clock) -> None:

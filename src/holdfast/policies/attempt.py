@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast._body import Body
 from holdfast._families import is_encoded
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
-from holdfast.call import CALL, Call
+from holdfast.call import CALL, TIMER_SLACK, Call
 from holdfast.clock import Clock
 from holdfast.core.buffering import MAX_ENCODINGS, Auto, buffer_limit, chained_encodings, is_stream, read_head
 from holdfast.errors import DeadlineExceeded, Refused
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
     from holdfast.policies.telemetry import Note
 
-__all__ = ["TIMER_SLACK", "Attempts", "deadline_exceeded", "late"]
+__all__ = ["Attempts", "deadline_exceeded", "late"]
 
-TIMER_SLACK = 0.005
-"""Seconds that a timer may fire before its time."""
 _TIMEOUTS = ("connect", "read", "write", "pool")
 _UNLIMITED: dict[str, Any] = dict.fromkeys(_TIMEOUTS)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import anyio
-
 from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import CALL, Call
 from holdfast.errors import HoldfastError
+from holdfast.policies._aside import close
 
 __all__ = ["Again", "AttemptHook", "AttemptHooks"]
 
@@ -76,6 +75,5 @@ async def _worth_it(response: Any, asked: Sequence[Again]) -> bool:
         worth_it = any([await again(response) for again in asked])
     finally:
         if worth_it:
-            with anyio.CancelScope(shield=True):  # a connection is given back, whoever leaves
-                await response.aclose()
+            await close(response)
     return worth_it

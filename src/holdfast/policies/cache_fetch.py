@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final, Generic, Protocol, TypeAlias, cast
 
-import anyio
-
 from holdfast._families import append_field, fields_of
-from holdfast._wire import Family, Handler, Q, R, ResponseLike
+from holdfast._wire import Family, Handler, Q, R
 from holdfast.call import Call
 from holdfast.core.caching import cache_status, parts
 from holdfast.core.caching.entry import Entry, Exchange
@@ -32,13 +30,14 @@ from holdfast.core.caching.validation import (
     with_conditions,
 )
 from holdfast.errors import DeadlineExceeded, Refused
+from holdfast.policies._aside import close
 from holdfast.policies.cache_keep import Keeping, Trip
 from holdfast.policies.cache_ranges import filled
 from holdfast.policies.cache_stale import in_place_of, trouble_of
 from holdfast.policies.cache_state import Answers, Shared, passed_on
 from holdfast.policies.coalesce import Flight
 
-__all__ = ["Fetches", "close"]
+__all__ = ["Fetches"]
 
 
 # What is asked for a part, or only if it is new, would be of no use to others.
@@ -366,8 +365,3 @@ async def _discard(response: R, family: Family[Q, R]) -> None:
         body = family.body(response)
         await body.load(0)
         await body.aclose()
-
-
-async def close(response: ResponseLike) -> None:
-    with anyio.CancelScope(shield=True):
-        await response.aclose()

@@ -27,7 +27,8 @@ from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
 from holdfast.core.caching.reuse import Bypass, Complete, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
 from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
-from holdfast.policies.cache_fetch import Fetches, close
+from holdfast.policies._aside import close
+from holdfast.policies.cache_fetch import Fetches
 from holdfast.policies.cache_keep import Trip
 from holdfast.policies.cache_refresh import Refreshes
 from holdfast.policies.cache_state import Answers, Found, Shared, passed_on, unsatisfied

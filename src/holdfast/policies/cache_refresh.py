@@ -14,8 +14,9 @@ from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.request import read_ask
 from holdfast.core.caching.reuse import Validate
 from holdfast.errors import Refused
+from holdfast.policies._aside import close
 from holdfast.policies.attempt import deadline_exceeded
-from holdfast.policies.cache_fetch import Fetches, close
+from holdfast.policies.cache_fetch import Fetches
 from holdfast.policies.cache_keep import Trip, endless
 from holdfast.policies.cache_state import Shared
 from holdfast.policies.coalesce import Flight

@@ -10,8 +10,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Generic, Protocol
 
-import anyio
-
 from holdfast._wire import Family, Fault, Handler, Q, R, RequestLike, ResponseLike
 from holdfast.call import CALL, Call, refusal_reason
 from holdfast.clock import Clock
@@ -22,7 +20,7 @@ from holdfast.core.fallback import FAILURES, Alternatives, Elsewhere, may_be_ask
 from holdfast.core.proof import is_proof
 from holdfast.core.templates import Templates
 from holdfast.errors import Closed, HoldfastError, Refused, ResponseRejected
-from holdfast.policies._aside import set_aside
+from holdfast.policies._aside import close, set_aside
 from holdfast.policies.attempt import late
 from holdfast.policies.fallback_settings import JSON, Failure, Fallback, Substitute, Supply, substitute
 
@@ -152,11 +150,11 @@ class _Chain(Generic[Q, R]):
             failure = _failure(request, call, f"status_{response.status_code}", response=response)
             answer = await self._answer(_Lost(request, call, replayable, failure, response))
         except BaseException:
-            await _close(response)
+            await close(response)
             raise
         if answer is None:
             return response
-        await _close(response)
+        await close(response)
         return answer
 
     def _replayable(self, request: Q, call: Call) -> Callable[[], bool]:
@@ -277,7 +275,7 @@ class _Chain(Generic[Q, R]):
         finally:
             call.sends = there.sends
         if response.status_code in self._ways.statuses or response.status_code in _ABOUT_CREDENTIALS:
-            await _close(response)
+            await close(response)
             return None
         if "set-cookie" in response.headers and "set-cookie" not in kept:
             del response.headers["set-cookie"]  # the client would take it for one of the first origin's
@@ -314,8 +312,3 @@ def _response(family: Family[Q, R], request: Q, given: Substitute) -> R:
     if given.age is not None:
         headers.append((b"Age", b"%d" % given.age))
     return family.response(request, given.status, headers, b"" if request.method == "HEAD" else given.body)
-
-
-async def _close(response: ResponseLike) -> None:
-    with anyio.CancelScope(shield=True):
-        await response.aclose()

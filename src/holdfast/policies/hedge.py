@@ -22,7 +22,7 @@ from holdfast.core.fault import Fault
 from holdfast.core.hedge import End, Ending, Hedge, Latencies, Send, Wait, decide, judge_arm
 from holdfast.core.retry_after import server_delay, should_retry
 from holdfast.errors import Refused, ResponseRejected
-from holdfast.policies.retry import Retries, is_nested
+from holdfast.policies.retry import Retries, is_nested, no_header
 
 if TYPE_CHECKING:
     from holdfast.policies.emitter import Emitter
@@ -307,7 +307,7 @@ class _Race(Generic[Q, R]):
                 self._stop("pool")
                 self._retries.refund(self._call.key)
                 return None
-        header: Callable[[str], str | None] = response.headers.get if response is not None else _no_header
+        header: Callable[[str], str | None] = response.headers.get if response is not None else no_header
         arm.turned_down = self._turns_down(response, arm.number)
         ending = judge_arm(
             self._retries.settings,
@@ -401,7 +401,3 @@ class _Race(Generic[Q, R]):
         if arm.number > 1 and emitter is not None and response.status_code < 400:
             emitter.hedge_won(self._call, arm.number)
         return response
-
-
-def _no_header(name: str) -> None:
-    return None

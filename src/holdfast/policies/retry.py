@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from holdfast.policies.emitter import Emitter
 
-__all__ = ["Retries", "is_nested"]
+__all__ = ["Retries", "is_nested", "no_header"]
 
 _KEYS = 1024
 _SDK_RETRY = "x-stainless-retry-count"
@@ -128,9 +128,8 @@ class Retries:
     def snapshot(self) -> dict[str, float]:
         """How many retries each key has left now."""
         now, budgets = self.clock.monotonic(), self._budgets
-        looked_at = [
-            (key, super(LRUCache, budgets).__getitem__(key)) for key in list(budgets)
-        ]  # a look is no use of it
+        # A look is no use of it.
+        looked_at = [(key, super(LRUCache, budgets).__getitem__(key)) for key in list(budgets)]
         return {key: budget.balance(now) for key, budget in looked_at}
 
     async def pause(self, seconds: float, owner: Owner | None) -> bool:
@@ -237,7 +236,7 @@ class _Retrying(Generic[Q, R]):
         shown = None if response is None or not self._asks else self._family.preview(response, request)
         state = self._state(shown, outcome.error, call, number) if settings.stop or settings.retry else None
         outcome.predicate = self._predicate(shown, number, state)
-        header: Callable[[str], str | None] = response.headers.get if response is not None else _no_header
+        header: Callable[[str], str | None] = response.headers.get if response is not None else no_header
         verdict = judge(
             settings,
             method=request.method,
@@ -356,5 +355,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _no_header(name: str) -> None:
+def no_header(name: str) -> None:
+    """The header fields of an attempt that brought no response."""
     return None
