@@ -126,6 +126,26 @@ def test_the_resource_layer_imports_little_beside_a_transport(module: str) -> No
     assert told(module, "holdfast.client.service")["compiled"] == []
 
 
+COMMANDS: Final = """
+import json, sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from io import StringIO
+from holdfast.cli import main
+files = []
+for arguments in sys.argv[1:]:
+    with suppress(SystemExit), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+        main(arguments.split())
+    files.append(sorted(name.partition("cli.")[2] for name in sys.modules if name.startswith("holdfast.cli.")))
+print(json.dumps(files))
+"""
+
+
+def test_a_command_imports_itself_alone() -> None:
+    asked = ["--version", "--help", "nothing", "log --help"]
+    done = subprocess.run([sys.executable, "-c", COMMANDS, *asked], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], [], [], ["log"]]
+
+
 def test_importing_all_of_it_reaches_no_network() -> None:
     assert "holdfast" in imported_by(*all_modules())
 

@@ -62,8 +62,7 @@ class _Unusable(Exception):
 
 def add_to(commands: Any) -> None:
     """Add this command to argparse's subparsers (whose class has no public name)."""
-    summary = "what a SQLite store of the cache holds, and purging it"
-    parser: argparse.ArgumentParser = commands.add_parser("cache", help=summary, description=_DESCRIPTION)
+    parser: argparse.ArgumentParser = commands.add_parser("cache", description=_DESCRIPTION)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, summary: str, run: Any) -> argparse.ArgumentParser:

@@ -22,9 +22,7 @@ from holdfast.core.profiles import KINDS, profile_of
 from holdfast.core.secret import Secret
 from holdfast.errors import InvalidInput
 
-__all__ = ["NO_ARGUMENT", "add_to"]
-
-NO_ARGUMENT = "what is too much is not shown, for no secret is an argument: it is typed, or comes through a pipe"
+__all__ = ["add_to"]
 
 _COLUMNS = {"name", "secret", "kind", "origins", *frozenset[str]().union(*KINDS.values())}
 
@@ -32,7 +30,7 @@ _COLUMNS = {"name", "secret", "kind", "origins", *frozenset[str]().union(*KINDS.
 def add_to(commands: Any) -> None:
     """Add this command to argparse's subparsers (whose class has no public name)."""
     summary = "put secrets into a store, list their names, take them out"
-    parser: argparse.ArgumentParser = commands.add_parser("credentials", help=summary, description=summary + ".")
+    parser: argparse.ArgumentParser = commands.add_parser("credentials", description=summary + ".")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, summary: str, work: Any) -> argparse.ArgumentParser:

@@ -63,8 +63,7 @@ class Options:
 
 def add_to(commands: Any) -> None:
     """Add this command to argparse's subparsers (whose class has no public name)."""
-    summary = "plain httpx and holdfast against one bad server, side by side"
-    parser: argparse.ArgumentParser = commands.add_parser("demo", help=summary, description=_DESCRIPTION)
+    parser: argparse.ArgumentParser = commands.add_parser("demo", description=_DESCRIPTION)
     parser.set_defaults(run=_run)
     defaults = Options()
     parser.add_argument("--family", choices=["httpx", "httpx2"], default=defaults.family, help="default: httpx")

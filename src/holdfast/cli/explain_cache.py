@@ -41,10 +41,7 @@ _URL: Final = "https://api.example.com/"
 
 def add_to(commands: Any) -> None:
     """Add this command to argparse's subparsers (whose class has no public name)."""
-    summary = "what the cache does with an answer, and why"
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "explain-cache", help=summary, description=_DESCRIPTION, epilog=_EPILOG
-    )
+    parser: argparse.ArgumentParser = commands.add_parser("explain-cache", description=_DESCRIPTION, epilog=_EPILOG)
     parser.set_defaults(run=_run)
     parser.add_argument(
         "--header", action="append", default=[], type=field, metavar="FIELD", help="of the answer; again for more"

@@ -22,7 +22,6 @@ def add_to(commands: Any) -> None:
     """Add this command to argparse's subparsers (whose class has no public name)."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "log",
-        help="show an activity log",
         description="Show what ActivityLog(path) has written, oldest first. The file may be in use.",
     )
     parser.add_argument("file", help="the path given to ActivityLog")

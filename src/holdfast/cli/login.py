@@ -46,7 +46,7 @@ def add_to(commands: Any) -> None:
         ("logout", "have the server forget the tokens, and forget them here", _logout),
         ("whoami", "what is kept of a profile, but for secrets", _whoami),
     ):
-        parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary + ".")
+        parser: argparse.ArgumentParser = commands.add_parser(name, description=summary + ".")
         parser.add_argument("profile", metavar="PROFILE", help="a table of the file with the profiles")
         file = "the file with the profiles; default: profiles.toml"
         parser.add_argument("--profiles", type=Path, default=Path("profiles.toml"), metavar="TOML", help=file)
