@@ -87,7 +87,7 @@ class Crowd:
                 self.on.pipeline.online()
 
     async def run(self) -> None:
-        with anyio.fail_after(60.0):
+        with anyio.fail_after(100.0):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.operator)
                 for number in range(CALLS):
