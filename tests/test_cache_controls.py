@@ -433,6 +433,44 @@ async def test_a_purge_that_the_store_failed_is_made_up_for_before_anything_is_b
         assert await caches(on, extensions=TAGGED) == ["miss", "hit"]
 
 
+async def test_a_purge_that_is_owed_is_tried_again_though_nobody_asks_for_what_it_removes(
+    family: FamilyModules,
+) -> None:
+    class Full(Remote):
+        """Reads, and removes nothing while its disk is full."""
+
+        full = False
+
+        async def purge(self, url: str) -> int:
+            tried.append(on.clock.monotonic())
+            if self.full:
+                raise StoreError("database or disk is full")
+            return await super().purge(url)
+
+    stores: list[Full] = []
+    tried: list[float] = []
+
+    def pipeline(clock: Any) -> Pipeline:
+        stores.append(Full(clock))
+        return Pipeline(clock=clock, cache=Cache(store=stores[0]))
+
+    async with stage(family, Resource(), pipeline=pipeline) as on:
+        (store,) = stores
+        await on.client.get(URL)
+        await on.client.get(f"{API}/else")
+        store.full = True
+        for url in (URL, f"{API}/more"):
+            await on.pipeline.purge(url=url)
+        began, tried = on.clock.monotonic(), []
+        for second in range(0, 54, 6):
+            store.full = second < 40
+            await on.clock.sleep(began + second - on.clock.monotonic())
+            assert (await caches(on, url=f"{API}/else"))[1] == "hit"
+        assert [round(at - began) for at in tried] == [0, 6, 12, 18, 30, 48, 48]
+        assert await caches(on) == ["miss", "hit"]
+        assert len(tried) == 7
+
+
 async def test_a_purge_that_is_cancelled_is_made_up_for(family: FamilyModules) -> None:
     stores: list[Remote] = []
 

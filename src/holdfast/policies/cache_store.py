@@ -32,6 +32,9 @@ _REST: Final = 5.0  # seconds for which it is
 _OPENING: Final = 5.0
 """Seconds in which a store that has answered nothing yet may be slow: it opens its file, or makes it."""
 _PAUSE: Final = 0.2  # seconds in which it is not asked then
+_FIRST_PAUSE: Final = 1.0
+"""Seconds between two tries of a purge that is owed, each time twice as many while it fails."""
+_LONGEST_PAUSE: Final = 60.0
 _SECRET: Final = 1.0  # seconds between two questions for a secret
 
 _logger = logging.getLogger("holdfast.cache")
@@ -74,6 +77,8 @@ class Shelf:
         self._tagged = 0  # the mark of the last purge of a tag
         self.owed: dict[Reach, None] = {}
         """Purges that failed."""
+        self._pause = _FIRST_PAUSE  # before the next try of one that concerns nobody
+        self._next_try = 0.0
         self.lookup: Callable[[str], tuple[Entry, ...] | None] | None = (
             store.lookup if isinstance(store, SyncLookup) else None
         )
@@ -213,15 +218,15 @@ class Shelf:
         if reach.kind == "tag":
             self._tagged = self.mark
 
-    async def _remove(self, reach: Reach, limit: float | None = None) -> int | None:
+    async def _remove(self, reach: Reach, limit: float | None = None, *, aside: bool = False) -> int | None:
         """How many answers within ``reach`` were removed; None if the store is in trouble."""
         match reach.kind:
             case "url":
-                return await self.run(lambda: self._store.purge(reach.text), limit)
+                return await self.run(lambda: self._store.purge(reach.text), limit, aside=aside)
             case "prefix":
-                return await self.run(lambda: self._store.purge_prefix(reach.text), limit)
+                return await self.run(lambda: self._store.purge_prefix(reach.text), limit, aside=aside)
             case "tag":
-                return await self.run(lambda: self._store.purge_tag(reach.text), limit)
+                return await self.run(lambda: self._store.purge_tag(reach.text), limit, aside=aside)
 
     async def _settle(self, url: str) -> bool:
         """Whether nothing is owed that may concern ``url``; tries to make up for it.
@@ -231,13 +236,34 @@ class Shelf:
         for reach in [*self.owed]:
             if reach.kind != "tag" and (url != reach.text if reach.kind == "url" else not url.startswith(reach.text)):
                 continue
-            removed = (
-                await self.run(lambda: _done(self._store.clear())) if reach == EVERYTHING else await self._remove(reach)
-            )
-            if removed is None:
+            if not await self._pay(reach):
                 return False
-            self.owed.pop(reach, None)
+        await self._pay_another()
         return True
+
+    async def _pay(self, reach: Reach, *, aside: bool = False) -> bool:
+        """Make up for a purge; False if it is still owed."""
+        if reach == EVERYTHING:
+            paid = await self.run(lambda: _done(self._store.clear())) is not None
+        else:
+            paid = await self._remove(reach, aside=aside) is not None
+        if paid:
+            self.owed.pop(reach, None)
+        return paid
+
+    async def _pay_another(self) -> None:
+        """Try one that concerns nobody now, ever less often while that fails: as long as any is owed, nothing is
+        looked up at once, and nobody may ever ask for what it removes.
+        """
+        now = self.clock.monotonic()
+        if not self.owed or now < self._next_try:
+            return
+        reach = next(iter(self.owed))
+        self._next_try, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        if await self._pay(reach, aside=True):
+            self._next_try, self._pause = 0.0, _FIRST_PAUSE
+        elif reach in self.owed:
+            self.owed[reach] = self.owed.pop(reach)  # to the end, so that none keeps the others from their turn
 
     def _owe(self, reach: Reach) -> None:
         if len(self.owed) >= _REMEMBERED:
