@@ -35,7 +35,7 @@ BUILT_ON = {
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 # No deadline: shared machines stall. In CI the same examples every time, so that red means the change.
-settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("dev", deadline=None, max_examples=50, stateful_step_count=30)
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, print_blob=True)
 settings.register_profile("soak", deadline=None, max_examples=400)  # --hypothesis-profile=soak
 settings.load_profile("ci" if IN_CI else "dev")

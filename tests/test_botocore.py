@@ -16,7 +16,7 @@ from holdfast import CircuitBreaker, Pipeline, Retry
 from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer, FaultyServer, Held, Reset
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy]  # a client of boto3 is slow to make
 botocore_session: Any = pytest.importorskip("botocore.session")
 botocore_config: Any = pytest.importorskip("botocore.config")
 botocore_errors: Any = pytest.importorskip("botocore.exceptions")

@@ -202,6 +202,7 @@ async def test_closing_ends_a_refresh_and_tells_who_waits() -> None:
     assert len(raised) == 1
 
 
+@pytest.mark.heavy
 async def test_tokens_of_three_seconds_are_asked_for_once_in_a_lifetime() -> None:
     issuer = Issuer(VirtualClock(), lifetime=3.0, takes=0.05)
     clock = issuer.clock

@@ -1,9 +1,10 @@
-"""The GitHub example, as a user runs it, against its stand-in, over real sockets."""
+"""The GitHub example against its stand-in, over real sockets; once as a user runs it, as processes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -12,29 +13,43 @@ import anyio
 import httpx
 import pytest
 
+from examples.github.__main__ import main
 from examples.github.client import Denied, github
+from examples.github.stand_in import Hub
 from holdfast.client import Failed, Ok
 from holdfast.errors import NotFound, Unprocessable
-from tests.examples.running import run, stand_in
+from holdfast.testing.faulty import FaultyServer
+from tests.examples.running import run, run_here, stand_in
 
 TOKEN: Final = {"GITHUB_TOKEN": "test-token"}
 NOBODY: Final = {"GITHUB_TOKEN": ""}
 
 
+@contextmanager
+def hub_of(quota: int) -> Iterator[str]:
+    """The stand-in's address."""
+    hub = Hub(quota, repos=45, issues=230)
+    with FaultyServer() as server:
+        hub.url = server.url
+        server.default(hub.answer)
+        yield server.url
+
+
 @pytest.fixture(scope="module")
 def hub() -> Iterator[str]:
-    with stand_in("examples.github.stand_in", "--quota", 5000) as url:
+    with hub_of(5000) as url:
         yield url
 
 
-def test_an_organisation_is_listed_over_all_its_pages(hub: str) -> None:
-    lines = run("examples.github", "repos", "aurora", "--url", hub, environment=TOKEN).splitlines()
+def test_an_organisation_is_listed_over_all_its_pages() -> None:
+    with stand_in("examples.github.stand_in") as url:
+        lines = run("examples.github", "repos", "aurora", "--url", url, environment=TOKEN).splitlines()
     assert [line.split()[0] for line in lines] == ["aurora/lantern", *(f"aurora/lantern-{n:02}" for n in range(1, 45))]
 
 
 def test_issues_are_chosen_by_the_server_and_told_a_line_each(hub: str) -> None:
     arguments = ("issues", "aurora/lantern", "--state", "closed", "--limit", "2", "--url", hub)
-    assert run("examples.github", *arguments, environment=TOKEN).splitlines() == [
+    assert run_here(main, *arguments, environment=TOKEN).splitlines() == [
         "#228   closed issue The lantern flickers, part 228 [bug]",
         "#224   closed issue The lantern flickers, part 224 [bug]",
     ]
@@ -61,25 +76,25 @@ def test_a_listing_has_each_issue_once(
 
 
 def test_a_second_run_costs_nothing_of_the_quota(tmp_path: Path) -> None:
-    with stand_in("examples.github.stand_in", "--quota", 60) as url:
+    with hub_of(60) as url:
         arguments = ("--url", url, "--answers", tmp_path / "answers.db")
 
-        first = run("examples.github", "repos", "aurora", *arguments, environment=NOBODY)
-        again = run("examples.github", "repos", "aurora", *arguments, environment=NOBODY)
-        fresh = run("examples.github", "repos", "aurora", "--fresh", *arguments, environment=NOBODY)
+        first = run_here(main, "repos", "aurora", *arguments, environment=NOBODY)
+        again = run_here(main, "repos", "aurora", *arguments, environment=NOBODY)
+        fresh = run_here(main, "repos", "aurora", "--fresh", *arguments, environment=NOBODY)
         assert first == again == fresh
-        quotas = run("examples.github", "quotas", "--url", url, environment=NOBODY)
+        quotas = run_here(main, "quotas", "--url", url, environment=NOBODY)
         assert quotas.startswith("core: 58 of 60 left")  # the first needed two
 
 
 def test_a_listing_that_the_quota_ended_goes_on_where_it_was() -> None:
-    with stand_in("examples.github.stand_in", "--quota", 2) as url:
+    with hub_of(2) as url:
         arguments = ("issues", "aurora/lantern", "--state", "all", "--url", url)
-        said = run("examples.github", *arguments, environment=NOBODY, fails=True)
+        said = run_here(main, *arguments, environment=NOBODY, fails=True)
         assert "the quota is used up; it begins anew in" in said
         token = re.search(r"--resume '(.*)'", said)
         assert token is not None
-        rest = run("examples.github", *arguments, "--resume", token[1], environment=TOKEN)
+        rest = run_here(main, *arguments, "--resume", token[1], environment=TOKEN)
     assert [int(found) for found in re.findall(r"^#(\d+)", rest, re.MULTILINE)] == [*range(30, 0, -1)]
 
 
@@ -93,7 +108,7 @@ def test_a_listing_that_the_quota_ended_goes_on_where_it_was() -> None:
 def test_a_failure_is_told_in_one_line(
     hub: str, arguments: tuple[str, ...], environment: dict[str, str], says: str
 ) -> None:
-    said = run("examples.github", *arguments, "--url", hub, environment=environment, fails=True)
+    said = run_here(main, *arguments, "--url", hub, environment=environment, fails=True)
     assert said.startswith(says)
     assert said.count("\n") == 1
     assert "wr0ng" not in said
@@ -125,7 +140,7 @@ def test_the_client_in_a_program() -> None:
                 await lantern.issues.create("")
             assert caught.value.request_id == "0A1B:2C3D"
 
-    with stand_in("examples.github.stand_in", "--quota", 5000) as url:
+    with hub_of(5000) as url:
         anyio.run(use, url)
 
 
@@ -136,5 +151,5 @@ def test_what_github_says_with_403_is_told_apart() -> None:
                 await api.orgs("aurora").repos().collect(limit=1)
             assert caught.value.quota_used_up
 
-    with stand_in("examples.github.stand_in", "--quota", 0) as url:
+    with hub_of(0) as url:
         anyio.run(use, url)

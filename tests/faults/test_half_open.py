@@ -30,6 +30,7 @@ async def break_circuit(on: Life, server: FaultyServer, clock: AheadClock) -> No
     clock.ahead += 2 * OPEN_MAX
 
 
+@pytest.mark.heavy
 @of_row("C06-one-probe")
 async def test_one_request_is_on_the_wire_until_the_verdict(family: FamilyModules, server: FaultyServer) -> None:
     clock, gate = AheadClock(), server.gate()
@@ -60,6 +61,7 @@ def has_seen(requests: int, server: FaultyServer) -> bool:
     return server.count() == requests
 
 
+@pytest.mark.heavy
 @of_row("C28-probe-cancelled")
 async def test_a_cancelled_probe_is_followed_by_one_other(family: FamilyModules, server: FaultyServer) -> None:
     clock, gate, rounds = AheadClock(), server.gate(), 5

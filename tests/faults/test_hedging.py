@@ -93,6 +93,7 @@ async def test_a_hedge_waits_for_no_connection(family: FamilyModules, server: Fa
         await cleared(server, on.pipeline)
 
 
+@pytest.mark.heavy
 async def test_cancelled_anywhere_a_hedged_call_leaves_nothing(family: FamilyModules, server: FaultyServer) -> None:
     server.on("/mixed", *[Answer(delay=0.01, body=bytes(2000)), Answer(body=bytes(2000)), Answer(503)] * 200)
     async with life(family, server, limits=6, hedge=Hedge(delay=0.003)) as on, stepping() as steps:
@@ -111,6 +112,7 @@ async def test_cancelled_anywhere_a_hedged_call_leaves_nothing(family: FamilyMod
         await cleared(server, on.pipeline)
 
 
+@pytest.mark.heavy
 async def test_a_pool_of_the_librarys_own_loses_no_slot(family: FamilyModules, server: FaultyServer) -> None:
     """httpx 0.28.1's pool does if what came too late is cancelled (encode/httpcore#1093).
 

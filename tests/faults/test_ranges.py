@@ -135,6 +135,7 @@ async def test_a_client_goes_on_with_what_it_has_if_it_is_still_the_same(
         assert served.asked == ["bytes=0-999999", "bytes=1000000-"]
 
 
+@pytest.mark.heavy
 async def test_parts_from_several_connections_make_the_whole(
     family: FamilyModules, server: FaultyServer, file: Path | None
 ) -> None:
@@ -179,6 +180,7 @@ async def test_a_download_that_a_connection_lost_goes_on_in_the_next_call(
         assert len(served.asked) == 2
 
 
+@pytest.mark.heavy
 async def test_an_encoded_file_is_put_together_before_it_is_decoded(
     family: FamilyModules, server: FaultyServer, file: Path | None
 ) -> None:

@@ -113,6 +113,7 @@ async def test_permits_that_are_out_are_not_handed_on_when_the_limit_has_fallen(
         assert told(on)["in_use"] == 0
 
 
+@pytest.mark.heavy
 async def test_a_limit_that_grows_lets_in_who_waits(family: FamilyModules) -> None:
     async with stage(family, [Reply(200, delay=0.2)], repeat_last=True, concurrency=QUICK, **BARE) as on:
         async with anyio.create_task_group() as callers:

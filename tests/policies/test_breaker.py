@@ -240,6 +240,7 @@ async def half_open(family: FamilyModules, **settings: Any) -> Desk:
     return desk
 
 
+@pytest.mark.heavy
 async def test_one_request_is_on_the_wire_until_the_probes_verdict(family: FamilyModules) -> None:
     desk = await half_open(family)
     desk.serve = Origin(desk, 1000, 0.5)

@@ -358,6 +358,7 @@ def test_keys_are_bounded_but_none_with_a_debt_is_forgotten() -> None:
     assert not any(limiter.try_acquire(f"busy {number}") for number in range(2000))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [10, 1000, 5000])
 async def test_the_long_run_rate_is_the_one_that_was_asked_for(rate: int) -> None:
     # One family is enough: nothing of it is touched.
@@ -431,7 +432,7 @@ def in_loop_time(main: Callable[[RateLimiter, Desk], Awaitable[None]], limit: Ra
     ("burst", "rate"), [(10, 10), (10, 1000), (50, 5000), (1, 10)], ids=["10", "1000", "5000", "burst 1"]
 )
 def test_the_leaky_engine_keeps_order_rate_and_promise(burst: int, rate: int) -> None:
-    calls = burst + min(20 * rate, 1500)
+    calls = burst + min(20 * rate, 600)
 
     async def main(limiter: RateLimiter, desk: Desk) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -15,7 +15,7 @@ from holdfast.core.caching.directives import ResponseDirectives
 from holdfast.core.caching.entry import Entry
 from holdfast.stores.encoding import Unreadable, decode, encode
 from tests.core.caching.building import RECEIVED, WALL
-from tests.stores.test_contract import entry
+from tests.stores.entries import entry
 from tests.support import CHARACTERS, examples
 
 numbers = st.integers(0, 2**53) | st.floats(0, 2**53)

@@ -19,7 +19,7 @@ from holdfast.core.caching.key import primary_key
 from holdfast.stores.base import KeepsSecret, Listing, Store, Streaming, SyncLookup
 from holdfast.testing import VirtualClock
 from tests.core.caching.building import RECEIVED, URL, WALL
-from tests.stores.test_contract import LONG, body_of, entry, long_body, write
+from tests.stores.entries import LONG, body_of, entry, long_body, write
 
 KEY: Final = b"k" * 32
 OTHER: Final = b"o" * 32

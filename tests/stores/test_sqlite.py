@@ -39,7 +39,7 @@ from holdfast.testing import Reply, VirtualClock
 from tests.cache_origin import answer, told
 from tests.core.caching.building import RECEIVED, URL, WALL
 from tests.scripting import stage
-from tests.stores.test_contract import LONG, body_of, entry, long_body, write
+from tests.stores.entries import LONG, body_of, entry, long_body, write
 from tests.support import FamilyModules
 
 ROOT: Final = Path(__file__).parents[2]
@@ -424,6 +424,7 @@ async def test_variants_do_not_pile_up(store: SQLiteStore) -> None:
     assert (await store.stats())["entries"] == 32
 
 
+@pytest.mark.heavy
 async def test_space_is_given_back(path: Path, store: SQLiteStore) -> None:
     for number in range(4):
         await write(store, entry(f"{URL}/{number}"), long_body(number))
@@ -466,6 +467,7 @@ async def test_a_body_that_nobody_finishes_is_removed(
         assert connection.execute("SELECT count(*) FROM pieces").fetchone() == (0,)
 
 
+@pytest.mark.heavy
 async def test_a_long_body_passes_through_little_memory(path: Path) -> None:
     size = 16 * MIB
     async with opened(path, max_bytes=32 * MIB) as store:
@@ -498,7 +500,8 @@ import sys, anyio
 from dataclasses import replace
 from holdfast import SQLiteStore
 from holdfast.clock import SystemClock
-from tests.stores.test_contract import URL, entry, long_body, write
+from tests.core.caching.building import URL
+from tests.stores.entries import entry, long_body, write
 
 async def main(path, me, count):
     store = SQLiteStore(path, max_bytes=64 * 1024 * 1024, busy_timeout=30.0)
@@ -688,6 +691,7 @@ async def test_a_private_cache_finds_its_own_answers_after_a_restart(family: Fam
     assert told_after == ["miss", "miss", "hit", "hit"]
 
 
+@pytest.mark.heavy
 async def test_entries_are_listed_page_by_page(store: SQLiteStore) -> None:
     for number in range(520):
         await store.put(entry(f"{URL}/{number}"))

@@ -20,7 +20,7 @@ from holdfast.testing import VirtualClock
 from tests.cache_origin import answer, told
 from tests.core.caching.building import RECEIVED, URL, WALL
 from tests.scripting import stage
-from tests.stores.test_contract import body_of, entry, long_body, write
+from tests.stores.entries import body_of, entry, long_body, write
 from tests.support import FamilyModules
 
 T = TypeVar("T")

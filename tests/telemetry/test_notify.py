@@ -119,6 +119,7 @@ async def test_a_circuit_opened_by_hand_and_offline_are_outages_too(family: Fami
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["async", "sync", "sync that gives an awaitable"])
 async def test_a_sink_is_any_callable_and_a_raising_one_breaks_nothing(family: FamilyModules, kind: str) -> None:
     seen = list[Alert]()

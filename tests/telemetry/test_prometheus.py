@@ -194,6 +194,7 @@ async def test_figures_may_speak_of_operations(family: FamilyModules) -> None:
     assert told("holdfast_budget_balance", key=KEY) is not None
 
 
+@pytest.mark.heavy
 async def test_a_scrape_from_another_thread_disturbs_nobody(family: FamilyModules) -> None:
     registry = CollectorRegistry()
     metrics = PrometheusMetrics(registry, keys=10)

@@ -63,7 +63,6 @@ def test_a_template_matches_whole_segments(template: str, url: str, matches: boo
     assert found(rules(template), url) == (template if matches else None)
 
 
-@pytest.mark.parametrize("order", [*permutations(("/users/me", "/users/{id}", "/{kind}/me", f"{API}/{{kind}}/{{id}}"))])
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -74,8 +73,9 @@ def test_a_template_matches_whole_segments(template: str, url: str, matches: boo
         ("http://a.test/groups/1", None),
     ],
 )
-def test_the_nearest_template_wins_in_any_order(order: tuple[str, ...], url: str, expected: str | None) -> None:
-    assert found(rules(*order), url) == expected
+def test_the_nearest_template_wins_in_any_order(url: str, expected: str | None) -> None:
+    for order in permutations(("/users/me", "/users/{id}", "/{kind}/me", f"{API}/{{kind}}/{{id}}")):
+        assert found(rules(*order), url) == expected, order
 
 
 @pytest.mark.parametrize(
