@@ -123,7 +123,8 @@ def github(
 ) -> GitHub:
     """The API, with a personal access token or without. ``answers`` keeps what has come, over restarts."""
     pipeline = Pipeline(
-        cache=Cache(store=answers),  # a 304 costs nothing of the quota
+        # A 304 costs nothing of the quota, which is worth waiting for a disk.
+        cache=Cache(store=answers, store_timeout=5.0),
         rate_limit=RateLimit(20, burst=20),  # GitHub's secondary limit is 900 points a minute
         deadline=deadline,
     )
