@@ -81,7 +81,8 @@ class Background:
         self.cancel()
         if not self._jobs:
             return
-        self._idle = anyio.Event()
+        if self._idle is None or self._idle.is_set():
+            self._idle = anyio.Event()
         with anyio.move_on_after(_PATIENCE, shield=True):
             await self._idle.wait()
         if self._jobs:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import holdfast
@@ -51,6 +52,38 @@ def test_failures_are_further_and_further_apart_up_to_a_minute() -> None:
     assert waits == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
     assert Refresh().failed(100.0, retry_after=300.0).not_before == 400.0
     assert Refresh().failed(100.0, retry_after=9999999999.0).not_before == 3700.0  # no server ends a program's life
+
+
+async def test_two_who_close_a_source_at_once_both_return() -> None:
+    leaving = anyio.Event()
+
+    async def fetch(previous: Token | None) -> Token:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await leaving.wait()
+        raise AssertionError("an endless sleep ended")
+
+    source = TokenSource(fetch, timeout=3600.0)
+    returned = list[None]()
+
+    async def close() -> None:
+        await source.aclose()
+        returned.append(None)
+
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(source.get)
+            await anyio.wait_all_tasks_blocked()
+            waiting.cancel_scope.cancel()
+        for _ in range(2):
+            tasks.start_soon(close)
+        await anyio.wait_all_tasks_blocked()
+        leaving.set()
+        for _ in range(50):  # the end of the work is told in steps
+            await anyio.lowlevel.checkpoint()
+        assert len(returned) == 2
 
 
 class Issuer:

@@ -18,7 +18,7 @@ from holdfast import BodyTooLarge, DeadlineExceeded, Pipeline
 from holdfast.client import Call, Download
 from holdfast.errors import DigestMismatch, InvalidInput, NotFound, Unavailable
 from holdfast.testing import VirtualClock
-from holdfast.testing.faulty import Answer, Drip, FaultyServer, Held, InTurn, Raw, Stream
+from holdfast.testing.faulty import Answer, Drip, FaultyServer, Held, InTurn, Pause, Raw, Stream
 from holdfast.testing.faulty.exchange import Behaviour
 from holdfast.testing.faulty.ledger import Received
 from holdfast.testing.scripted import Fails, Reply
@@ -122,13 +122,13 @@ async def test_a_transfer_that_breaks_goes_on_where_it_was(scene: Scene) -> None
 
 
 async def test_what_was_cancelled_is_gone_on_with(scene: Scene) -> None:
-    scene.server.on("/file", Drip(BODY, every=0.001, headers={"etag": '"v1"'}))
+    head = f'HTTP/1.1 200 OK\r\ncontent-length: {len(BODY)}\r\netag: "v1"\r\n\r\n'.encode()
+    scene.server.on("/file", InTurn(Raw(head + BODY[:300_000], close=False), Pause(3600.0)))
     part = scene.target.with_name("file.bin.part")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(scene.call.download, scene.target)
-        while not part.exists():  # noqa: ASYNC110  # a file wakes nobody
+        while not (part.exists() and part.stat().st_size):  # noqa: ASYNC110  # a file wakes nobody
             await anyio.sleep(0.01)
-        await anyio.sleep(0.3)
         tasks.cancel_scope.cancel()
     assert scene.left == ["file.bin.part", "file.bin.part.json"]
     kept = part.read_bytes()
