@@ -81,10 +81,6 @@ class Ledger(Generic[W]):
         """How many lanes wait for a request."""
         return len(self._idle)
 
-    @property
-    def has_free_slot(self) -> bool:
-        return self.taken < self._most
-
     def claim(self) -> bool:
         """Take a slot; False if there is none."""
         if self.taken >= self._most:
