@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 
 from holdfast.auth.stores.base import SecretStore
 from holdfast.auth.stores.environment import EnvironmentSecrets
+from holdfast.core.secret import Secret
 from holdfast.errors import HoldfastError, InvalidInput
 
 __all__ = ["add_store_to", "run_with_store", "store_of"]
@@ -62,7 +62,7 @@ def run_with_store(
     return code
 
 
-def _key() -> Any:
+def _key() -> Secret:
     environment = EnvironmentSecrets(variables={"key": _KEY})
     found = environment.read("key")
     if found is None:
