@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from holdfast._body import Body, Stream
+from holdfast.call import CALL
 from holdfast.core.fault import Fault
 from holdfast.core.value import Value
 from holdfast.errors import HoldfastError, StatusError
@@ -237,16 +238,26 @@ class ShortWay(Protocol):
 def around_attempts(send: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
     """``send``, or what a request wants around it (`AROUND_ATTEMPT`): the innermost place of a transport.
 
-    What that raises of ours, as a credential that cannot sign does, is the family's too.
+    What that raises of ours, as a credential that cannot sign does, is the family's too. An attempt that ended before
+    it was sent does not count as one, so that its token and the like go back.
     """
 
     async def sent_within(around: Callable[[Q, Handler[Q, R]], Awaitable[R]], request: Q) -> R:
+        sent = False
+
+        def counted(request: Q) -> Awaitable[R]:
+            nonlocal sent
+            sent = True
+            return send(request)
+
         try:
-            return await around(request, send)
-        except HoldfastError as error:
-            if isinstance(error, family.transport_error):
-                raise
-            raise family.refusal(error, request) from error.__cause__
+            return await around(request, counted)
+        except BaseException as error:
+            if not sent:
+                request.extensions[CALL].sends -= 1
+            if isinstance(error, HoldfastError) and not isinstance(error, family.transport_error):
+                raise family.refusal(error, request) from error.__cause__
+            raise
 
     def handle(request: Q) -> Awaitable[R]:
         around: Callable[[Q, Handler[Q, R]], Awaitable[R]] | None = request.extensions.get(AROUND_ATTEMPT)

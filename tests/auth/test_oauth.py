@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 
-from holdfast import Cache, MemoryStore, Pipeline
+from holdfast import Cache, CircuitBreaker, MemoryStore, Pipeline, RateLimit
 from holdfast.auth import (
     Bearer,
     ClientCredentials,
@@ -368,7 +368,13 @@ async def test_what_a_token_costs_is_not_held_against_the_api(way: str, trouble:
 
     bearer = Bearer(token, origins=HOME)
     auth, hooks = (bearer, []) if way == "service" else (None, [bearer.hook()])
-    settings = {"attempt_timeout": 2.0, "retry": None, "hooks": hooks}
+    settings = {
+        "attempt_timeout": 2.0,
+        "retry": None,
+        "hooks": hooks,
+        "rate_limit": RateLimit(1, per=1e6, burst=5),
+        "breaker": CircuitBreaker(failures=1),
+    }
     async with stage(family, auth=auth, base_url=HOME, pipeline=settings) as world:
         for _ in range(2):
             with pytest.raises(family.http.ReadTimeout, match="waited for its credential"):
@@ -377,8 +383,9 @@ async def test_what_a_token_costs_is_not_held_against_the_api(way: str, trouble:
             await world.shop.users.get(1)
         pipeline = world.shop.pipeline
         assert isinstance(pipeline, Pipeline)
-        (circuit,) = pipeline.circuits.snapshot().values()
-        assert circuit["calls"] == len(world.requests) == (trouble == "slow")
+        (told,) = pipeline.snapshot()["origins"].values()
+        assert told["circuit"]["calls"] == len(world.requests) == (trouble == "slow")
+        assert round(told["rate_limit"]["tokens"], 3) == 5 - len(world.requests)
     await bearer.aclose()
 
 
