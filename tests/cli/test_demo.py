@@ -404,7 +404,8 @@ def test_plain_sends_each_call_once_and_holdfast_keeps_its_promises(data: dict[s
     assert data["kept"] is True
     assert data["origins"]["holdfast"]["open_after_close"] == 0
     assert data["total"]["holdfast"]["cache_hits"] > 0
-    assert data["total"]["holdfast"]["wire"] < data["total"]["plain"]["wire"]
+    total = data["total"]["holdfast"]
+    assert total["wire"] - total["retries"] <= data["calls"] - total["cache_hits"]
 
 
 @pytest.mark.parametrize("data", AT_ITS_PACE, ids=spelled, indirect=True)

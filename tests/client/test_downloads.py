@@ -18,7 +18,7 @@ from holdfast import BodyTooLarge, DeadlineExceeded, Pipeline
 from holdfast.client import Call, Download
 from holdfast.errors import DigestMismatch, InvalidInput, NotFound, Unavailable
 from holdfast.testing import VirtualClock
-from holdfast.testing.faulty import Answer, Drip, FaultyServer, Held, InTurn, Pause, Raw, Stream
+from holdfast.testing.faulty import Answer, Drip, FaultyServer, Raw, Stream
 from holdfast.testing.faulty.exchange import Behaviour
 from holdfast.testing.faulty.ledger import Received
 from holdfast.testing.scripted import Fails, Reply
@@ -121,14 +121,22 @@ async def test_a_transfer_that_breaks_goes_on_where_it_was(scene: Scene) -> None
     ]
 
 
+def half() -> Raw:
+    """More than one block of the file, and then silence."""
+    head = f'HTTP/1.1 200 Fine\r\netag: "v1"\r\ncontent-length: {len(BODY)}\r\n\r\n'.encode()
+    return Raw(head + BODY[: len(BODY) // 2], close=False)
+
+
 async def test_what_was_cancelled_is_gone_on_with(scene: Scene) -> None:
-    head = f'HTTP/1.1 200 OK\r\ncontent-length: {len(BODY)}\r\netag: "v1"\r\n\r\n'.encode()
-    scene.server.on("/file", InTurn(Raw(head + BODY[:300_000], close=False), Pause(3600.0)))
-    part = scene.target.with_name("file.bin.part")
+    scene.server.on("/file", half())
+    part, begun = scene.target.with_name("file.bin.part"), anyio.Event()
+
+    async def begin() -> None:
+        await scene.call.download(scene.target, progress=lambda *_: begun.set())
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(scene.call.download, scene.target)
-        while not (part.exists() and part.stat().st_size):  # noqa: ASYNC110  # a file wakes nobody
-            await anyio.sleep(0.01)
+        tasks.start_soon(begin)
+        await begun.wait()
         tasks.cancel_scope.cancel()
     assert scene.left == ["file.bin.part", "file.bin.part.json"]
     kept = part.read_bytes()
@@ -334,28 +342,27 @@ class NoPause(VirtualClock):
 
 @pytest.fixture
 async def still(family: FamilyModules, tmp_path: Path) -> Any:
-    """A scene whose time stands still until the server has fallen silent, after 1000 bytes; then a minute passes."""
+    """A scene whose time stands still until the client has a part of the file; then a minute passes."""
     clock = NoPause()
     pipeline = Pipeline(clock=clock, deadline=None, attempt_timeout=600.0)
     async with FaultyServer() as server, Shop(server.url, family=family.name, pipeline=pipeline) as shop:  # type: ignore[arg-type]
-        head = f'HTTP/1.1 200 Fine\r\netag: "v1"\r\ncontent-length: {len(BODY)}\r\n\r\n'.encode()
-        origin, sent = Origin(), server.gate()
-        server.on("/file", InTurn(Raw(head + BODY[:1000], close=False), Held(sent)), origin)
+        origin, begun = Origin(), anyio.Event()
+        server.on("/file", half(), origin)
 
         async def pass_time() -> None:
-            await server.await_for(lambda _: sent.waiting == 1)
-            await anyio.sleep(0.01)  # the loop looks at its sockets
+            await begun.wait()
             await clock.advance(61.0)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pass_time)
-            yield Scene(server, shop, origin, tmp_path / "file.bin")
+            yield Scene(server, shop, origin, tmp_path / "file.bin"), lambda *_: begun.set()
 
 
-async def test_a_deadline_of_the_call_is_for_the_file(still: Scene) -> None:
-    with pytest.raises(DeadlineExceeded), anyio.fail_after(30):
-        await still.call.using(deadline=60.0).download(still.target, idle=None)
-    assert still.left == ["file.bin.part", "file.bin.part.json"]
+async def test_a_deadline_of_the_call_is_for_the_file(still: tuple[Scene, Callable[..., None]]) -> None:
+    scene, progress = still
+    with pytest.raises(DeadlineExceeded), anyio.fail_after(60):
+        await scene.call.using(deadline=60.0).download(scene.target, idle=None, progress=progress)
+    assert scene.left == ["file.bin.part", "file.bin.part.json"]
 
 
 async def test_two_downloads_into_one_file_are_told_apart(scene: Scene) -> None:
@@ -368,9 +375,12 @@ async def test_two_downloads_into_one_file_are_told_apart(scene: Scene) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_silence_is_a_break(still: Scene) -> None:
-    with anyio.fail_after(30):
-        fetched = await still.call.download(still.target, idle=60.0)
+async def test_silence_is_a_break(still: tuple[Scene, Callable[..., None]]) -> None:
+    scene, progress = still
+    with anyio.fail_after(60):
+        fetched = await scene.call.download(scene.target, idle=60.0, progress=progress)
     assert fetched.requests == 2
-    assert still.origin.asked == [("bytes=1000-", '"v1"')]
-    assert still.target.read_bytes() == BODY
+    ((wanted, condition),) = scene.origin.asked
+    assert condition == '"v1"'
+    assert re.fullmatch(r"bytes=[1-9]\d+-", wanted or "")  # all that had come
+    assert scene.target.read_bytes() == BODY
