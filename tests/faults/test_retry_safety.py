@@ -23,14 +23,15 @@ ALONE: dict[str, Any] = {"breaker": None, "budget": None}
 
 
 @pytest.mark.parametrize("buffer_body", ["auto", False])
-async def test_50_failing_attempts_take_one_connection(
-    family: FamilyModules, server: FaultyServer, buffer_body: Any
+@pytest.mark.parametrize("attempts", [50, pytest.param(200, marks=pytest.mark.slow)])
+async def test_failing_attempts_take_one_connection(
+    family: FamilyModules, server: FaultyServer, attempts: int, buffer_body: Any
 ) -> None:
     server.on("/down", Answer(503, body=bytes(2000)))
-    async with life(family, server, retry=retry(50), deadline=None, buffer_body=buffer_body, **ALONE) as on:
+    async with life(family, server, retry=retry(attempts), deadline=None, buffer_body=buffer_body, **ALONE) as on:
         response = await on.http.get(f"{server.url}/down")
         assert (response.status_code, response.content) == (503, bytes(2000))
-        assert (server.count(), server.connections_opened) == (50, 1)
+        assert (server.count(), server.connections_opened) == (attempts, 1)
 
 
 @ON_ONE_LOOP
