@@ -40,7 +40,7 @@ from tests.conftest import modules_of
 from tests.support import FAMILY_NAMES
 
 BUDGET: Final = RetryBudget()
-PATIENCE: Final = 60  # seconds; machines stall
+PATIENCE: Final = 100  # seconds; machines stall
 PROMISES: Final = ["amplification", "probes", "connections", "tasks"]
 OUTAGE: Final = WEATHERS.index("outage")
 
