@@ -220,6 +220,6 @@ def requirements() -> list[str]:
 
 
 def lower_bounds() -> dict[str, str]:
-    """The lowest version of each dependency that states one: `anyio>=4.10,<5` gives anyio 4.10."""
+    """The lowest version of each dependency that states one: `anyio>=4.16,<5` gives anyio 4.16."""
     found = (re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", requirement) for requirement in requirements())
     return {match[1]: match[2] for match in found if match}

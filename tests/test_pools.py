@@ -378,7 +378,7 @@ async def serves_its_full_size(wire: Wire, server: FaultyServer, size: int) -> N
     server.on("/full", Held(gate))
     async with anyio.create_task_group() as tasks:
         for _ in range(size):
-            tasks.start_soon(lambda: wire.get(f"{server.url}/full", pool=2.0))
+            tasks.start_soon(lambda: wire.get(f"{server.url}/full", pool=30.0))
         await server.await_for(lambda server: server.in_flight >= size)
         gate.open()
 
