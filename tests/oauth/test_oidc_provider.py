@@ -250,17 +250,23 @@ async def test_thirty_workers_over_tokens_of_three_seconds_make_one_token_reques
 
 WORKER = """
 import sys, time, anyio
-from holdfast.auth import OAuth2, OAuthClient, RefreshToken, SQLiteSecrets
+from holdfast import Pipeline
+from holdfast.auth import OAuth2, OAuthClient, RefreshToken, SQLiteSecrets, TokenUnavailable
 
 async def main(issuer, path):
     tokens = set()
-    async with OAuthClient("app", server=issuer) as client, SQLiteSecrets(path, key=None) as store:
+    lane = Pipeline(deadline=60.0, attempt_timeout=60.0)  # an answer that a slow machine misses is a token that is lost
+    async with OAuthClient("app", server=issuer, pipeline=lane) as client, SQLiteSecrets(path, key=None) as store:
         auth = OAuth2(client, RefreshToken(), store=store, name="ada")
         print("ready", flush=True)
         sys.stdin.readline()  # all begin at once
         began = time.monotonic()
-        while time.monotonic() - began < 4.0:
-            tokens.add((await auth.source.get()).access_token.fingerprint(b"test"))
+        while len(tokens) < 4 and time.monotonic() - began < 60.0:
+            try:
+                tokens.add((await auth.source.get()).access_token.fingerprint(b"test"))
+            except TokenUnavailable as error:
+                if "had ended already" not in str(error):  # of a second's life, on a machine that stalls
+                    raise
             await anyio.sleep(0.005)
     print(*sorted(tokens))
 
