@@ -32,6 +32,7 @@ BUILT_ON = {
         "starlette.testclient",
     ),
 }
+AXES = {"family": FAMILY_NAMES, "anyio_backend": ("asyncio", "trio")}
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 # No deadline: shared machines stall. In CI the same examples every time, so that red means the change.
@@ -41,16 +42,16 @@ settings.register_profile("soak", deadline=None, max_examples=400)  # --hypothes
 settings.load_profile("ci" if IN_CI else "dev")
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """The event loop of each async test: both, one after the other."""
+    """The event loop of each async test: see `pytest_generate_tests`."""
     backend: str = request.param
     return backend
 
 
-@pytest.fixture(params=FAMILY_NAMES)
+@pytest.fixture
 def family(request: pytest.FixtureRequest) -> FamilyModules:
-    """httpx and httpx2, one after the other."""
+    """httpx or httpx2: see `pytest_generate_tests`."""
     return modules_of(request.param)
 
 
@@ -97,49 +98,63 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def takes_every_pair(config: pytest.Config) -> bool:
+    """By --every-pair, or because one test is named."""
+    return bool(config.getoption("every_pair")) or any("::" in argument for argument in config.args)
+
+
+_numbers = itertools.count()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs each test on two of the four pairs of family and event loop: on both families and both loops.
+
+    They take turns, so each file sees every pair. A test that has only one of the two runs on both of it.
+    """
+    stated = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    # Names come as one text with commas or as a sequence: in the one as in the other, these are found by `in`.
+    names = [name for name in AXES if name in metafunc.fixturenames and not any(name in some for some in stated)]
+    if len(names) < len(AXES) or takes_every_pair(metafunc.config):
+        for name in names:
+            metafunc.parametrize(name, AXES[name], indirect=True)
+        return
+    families, loops = AXES.values()
+    turned = loops if next(_numbers) % 2 else loops[::-1]
+    metafunc.parametrize(names, [*zip(families, turned, strict=True)], indirect=True)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: an address differs between processes; use ids=spelled")
-    if not (config.getoption("every_pair") or any("::" in argument for argument in config.args)):
-        left_out = pairs_in_turn(items)
+    if not takes_every_pair(config):
+        left_out = rows_in_turn(items)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=[*left_out])
 
 
-def pairs_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
-    """Of each test, some of the four pairs of family and event loop: those left out.
+def rows_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Of a test with four rows and more, and of one marked ``heavy``, each row runs on one of the test's two ways.
 
-    Two of the four, so that each test runs on both families and both loops; of one with four rows and more one
-    for each row, so that those of a long table together run on all four, and of one marked ``heavy`` one. They take
-    turns: each file sees every pair. Where there is no family, each row of such tests runs on one of the two loops.
+    The ways are its two pairs of family and event loop, or the two loops. Those left out come back.
     """
-    tests: defaultdict[tuple[bool, object], list[tuple[pytest.Item, int, int]]] = defaultdict(list)
+    tests: defaultdict[object, list[tuple[pytest.Item, int]]] = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             indices = item.callspec.indices
             if "anyio_backend" in indices:
-                has_family = "family" in indices
-                tests[has_family, item.function].append((item, indices.get("family", 0), indices["anyio_backend"]))
+                tests[item.function].append((item, indices["anyio_backend"]))
     left_out: set[pytest.Item] = set()
-    numbers = {True: itertools.count(), False: itertools.count()}
-    for (has_family, _), pairs in tests.items():
-        number = next(numbers[has_family])
-        # A row is known by its place among those of its pair: pytest numbers some parameters over all pairs.
-        turns = Counter({(family, loop): number for _, family, loop in pairs})
-        all_of_them = 4 if has_family else 2
-        if len(turns) < all_of_them:
+    for number, rows in enumerate(tests.values()):
+        # A row is known by its place among those of its way: pytest numbers some parameters over all of them.
+        turns = Counter({way: number for _, way in rows})
+        is_heavy = rows[0][0].get_closest_marker("heavy") is not None
+        if len(turns) < 2 or not (is_heavy or len(rows) >= 2 * 4):
             continue
-        is_heavy = pairs[0][0].get_closest_marker("heavy") is not None
-        takes_one = is_heavy or len(pairs) >= all_of_them * 4
-        for item, family, loop in pairs:
-            turn = turns[family, loop]
-            turns[family, loop] += 1
-            has_turn = (turn + family + loop) % 2 == 0
-            if has_family and not (has_turn and (not takes_one or (turn // 2 + family) % 2 == 0)):
+        for item, way in rows:
+            if (turns[way] + way) % 2:
                 left_out.add(item)
-            if not has_family and takes_one and not has_turn:
-                left_out.add(item)
+            turns[way] += 1
     return left_out
 
 

@@ -23,6 +23,7 @@ from tests.conftest import modules_of
 from tests.support import FAMILY_NAMES
 
 pytestmark = pytest.mark.anyio
+ON_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 PUBLIC: Final = public_cases()
 CASES: Final = PUBLIC + more_cases()
@@ -115,11 +116,7 @@ def report(results: dict[str, str | None], cases: tuple[Case, ...]) -> None:
         print(f"{sort}: {of_it.count(None)} of {len(of_it)}")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
+@ON_ASYNCIO
 @pytest.mark.parametrize(
     "kind",
     [pytest.param(kind, marks=() if kind in EVERYDAY else pytest.mark.conformance) for kind in EVERY_KIND],
@@ -137,6 +134,7 @@ async def test_the_public_suite_on_the_other_event_loop(kind: Kind, tmp_path: Pa
     assert not (wrong := mistakes(await verdicts(kind, PUBLIC, tmp_path, by_hand=True), PUBLIC)), "\n".join(wrong)
 
 
+@ON_ASYNCIO
 @pytest.mark.conformance
 @pytest.mark.parametrize("kind", EVERY_KIND, ids=str)
 async def test_the_public_suite_in_real_time(kind: Kind, tmp_path: Path) -> None:
@@ -152,6 +150,7 @@ async def test_the_public_suite_in_real_time(kind: Kind, tmp_path: Path) -> None
     assert not wrong, "\n".join(wrong)
 
 
+@ON_ASYNCIO
 async def test_the_replay_can_fail() -> None:
     """Without a cache every case fails that wants an answer from one, and no other."""
     clock = HandClock()

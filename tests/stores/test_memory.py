@@ -20,9 +20,7 @@ RESPONSE = (
 )
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"  # nothing here waits, so no loop has a say
+ON_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])  # nothing here waits, so no loop has a say
 
 
 def entry(number: int, *, partition: str = "", variant: int | None = None, body: bytes = b"1") -> Entry:
@@ -32,6 +30,7 @@ def entry(number: int, *, partition: str = "", variant: int | None = None, body:
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 async def test_the_entry_used_longest_ago_is_forgotten_first() -> None:
     store = MemoryStore(max_entries=2)
     first, second, third = entry(1), entry(2), entry(3)
@@ -43,6 +42,7 @@ async def test_the_entry_used_longest_ago_is_forgotten_first() -> None:
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 async def test_bytes_are_bounded_and_a_large_entry_makes_room_for_itself() -> None:
     store = MemoryStore(max_bytes=10_000)
     for number in range(30):
@@ -56,6 +56,7 @@ async def test_bytes_are_bounded_and_a_large_entry_makes_room_for_itself() -> No
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 async def test_an_entry_larger_than_the_store_takes_the_outdated_one_with_it_and_no_other() -> None:
     store = MemoryStore(max_bytes=10_000)
     other = entry(2)
@@ -67,6 +68,7 @@ async def test_an_entry_larger_than_the_store_takes_the_outdated_one_with_it_and
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 async def test_an_entry_larger_than_the_store_leaves_the_other_variants() -> None:
     store = MemoryStore(max_bytes=10_000)
     small = entry(1, variant=1)
@@ -76,6 +78,7 @@ async def test_an_entry_larger_than_the_store_leaves_the_other_variants() -> Non
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 async def test_variants_of_one_key_are_bounded_by_number_and_by_bytes() -> None:
     store = MemoryStore(max_variants=3)
     for variant in range(2_000):
@@ -102,6 +105,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 @given(STEPS)
 async def test_the_accounts_hold_after_any_steps(
     steps: list[tuple[str, int, str, int | None, int]],
@@ -130,6 +134,7 @@ async def test_the_accounts_hold_after_any_steps(
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 async def test_urls_whose_hashes_meet_are_purged_one_by_one() -> None:
     numbers: dict[int, int] = {}
     stem = entry(0).url.removesuffix("0")
@@ -150,6 +155,7 @@ async def test_urls_whose_hashes_meet_are_purged_one_by_one() -> None:
 
 
 @pytest.mark.anyio
+@ON_ASYNCIO
 @pytest.mark.parametrize("partitioned", [False, True], ids=["common", "partitioned"])
 async def test_what_is_counted_is_what_is_used(partitioned: bool) -> None:
     store = MemoryStore()
