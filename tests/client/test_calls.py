@@ -325,10 +325,10 @@ async def test_a_stream_of_a_failure_is_its_error(family: FamilyModules) -> None
 
 
 @pytest.mark.parametrize("make", ["as_curl", "request", "using", "map", "stream"])
-def test_a_call_that_was_made_use_of_says_nothing(make: str) -> None:
+def test_a_call_that_was_made_use_of_says_nothing(family: FamilyModules, make: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        call: Any = Shop(BASE).users.get(1)
+        call: Any = Shop(BASE, family=family.name).users.get(1)
         made = call.map(len) if make == "map" else getattr(call, make)()
         if make in ("using", "map"):
             made.as_curl()
