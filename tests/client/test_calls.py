@@ -328,7 +328,8 @@ async def test_a_stream_of_a_failure_is_its_error(family: FamilyModules) -> None
 def test_a_call_that_was_made_use_of_says_nothing(family: FamilyModules, make: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        call: Any = Shop(BASE, family=family.name).users.get(1)
+        settings: dict[str, Any] = {"family": family.name}
+        call: Any = Shop(BASE, **settings).users.get(1)
         made = call.map(len) if make == "map" else getattr(call, make)()
         if make in ("using", "map"):
             made.as_curl()

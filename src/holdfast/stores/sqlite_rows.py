@@ -273,19 +273,19 @@ class Tables:
         connection.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", ((_bytes(tag), row) for tag in entry.tags))
         if variant:
             connection.execute(
-                "DELETE FROM entries WHERE url = ?1 AND who = ?2 AND id NOT IN "
-                "(SELECT id FROM entries WHERE url = ?1 AND who = ?2 ORDER BY id DESC LIMIT ?3)",
-                (url, who, self._max_variants),
+                "DELETE FROM entries WHERE url = :url AND who = :who AND id NOT IN "
+                "(SELECT id FROM entries WHERE url = :url AND who = :who ORDER BY id DESC LIMIT :most)",
+                {"url": url, "who": who, "most": self._max_variants},
             )
         return entry if body is entry.body else entry.with_body(body)
 
     def _purged_since(self, connection: sqlite3.Connection, entry: Entry, url: bytes, now: float) -> bool:
         # A purge from the future is none: the wall clock was set back.
         purged = connection.execute(
-            "SELECT 1 FROM purges WHERE kind = 'url' AND what = ?1 AND wall > ?2 AND wall <= ?3 UNION ALL "
-            "SELECT 1 FROM purges WHERE kind = 'prefix' AND substr(?1, 1, length(what)) = what "
-            "AND wall > ?2 AND wall <= ?3 LIMIT 1",
-            (url, entry.wall, now),
+            "SELECT 1 FROM purges WHERE kind = 'url' AND what = :url AND wall > :since AND wall <= :now UNION ALL "
+            "SELECT 1 FROM purges WHERE kind = 'prefix' AND substr(:url, 1, length(what)) = what "
+            "AND wall > :since AND wall <= :now LIMIT 1",
+            {"url": url, "since": entry.wall, "now": now},
         ).fetchone()
         return purged is not None or any(
             connection.execute(
@@ -351,7 +351,8 @@ class Tables:
         if self._used:
             used, self._used = self._used, {}
             # Copied in one step: a reader that looked just before may still add to it.
-            connection.executemany("UPDATE entries SET used = ?2 WHERE id = ?1", list(used.items()))
+            stamps = [(now, row) for row, now in list(used.items())]
+            connection.executemany("UPDATE entries SET used = ? WHERE id = ?", stamps)
         if self._spoiled:
             spoiled, self._spoiled = self._spoiled, set()
             connection.executemany("DELETE FROM entries WHERE id = ?", [(row,) for row in list(spoiled)])
