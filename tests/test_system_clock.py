@@ -62,7 +62,7 @@ async def test_a_timeout_of_asyncio_around_it_passes_through(anyio_backend: str)
     async def bounded() -> None:
         async with asyncio.timeout(0):
             with CLOCK.timeout_at(CLOCK.monotonic() + 60.0):
-                await asyncio.sleep(60.0)
+                await anyio.sleep_forever()
             pytest.fail("it swallowed the end of another")
 
     with pytest.raises(TimeoutError):
@@ -75,7 +75,7 @@ async def test_a_failing_sibling_in_a_task_group_of_asyncio_passes_through(anyio
 
     async def bounded() -> None:
         with CLOCK.timeout_at(CLOCK.monotonic() + 60.0):
-            await asyncio.sleep(60.0)
+            await anyio.sleep_forever()
         reached.append("behind it")
 
     async def failing() -> None:
@@ -130,7 +130,7 @@ async def test_one_inside_another_ends_the_one_that_is_over_first() -> None:
         with CLOCK.timeout_at(CLOCK.monotonic() + 0.01):
             await anyio.sleep_forever()
         with CLOCK.timeout_at(CLOCK.monotonic() + 30.0), CLOCK.timeout_at(CLOCK.monotonic() + 60.0):
-            await anyio.sleep(0.01)
+            await anyio.sleep(0.01)  # the timer of the one before, were it still set, would end this
             return
     pytest.fail("it swallowed a good end")  # pyright: ignore[reportUnreachable]
 

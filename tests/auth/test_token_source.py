@@ -343,14 +343,23 @@ async def test_a_token_is_turned_down_by_what_it_says_and_not_by_which_object_it
 
 
 def test_a_refresh_whose_event_loop_was_closed_does_not_keep_the_next_loop_waiting() -> None:
+    begun = asyncio.Event()
+
     async def fetch(previous: Token | None) -> Token:
-        await asyncio.sleep(0 if previous is None and asyncio.get_running_loop() is second else 60)
+        begun.set()
+        if previous is not None or asyncio.get_running_loop() is first:
+            await anyio.sleep_forever()
         return Token(Secret("t"))
+
+    async def give_up() -> None:
+        asking = asyncio.create_task(source.get())
+        await begun.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
 
     source = TokenSource(fetch)
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
-    with pytest.raises(TimeoutError):
-        first.run_until_complete(asyncio.wait_for(source.get(), 0.01))
+    first.run_until_complete(give_up())
     first.close()
     try:
         token = second.run_until_complete(asyncio.wait_for(source.get(), 5.0))

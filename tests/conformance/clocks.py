@@ -52,7 +52,7 @@ class Pauses(Protocol):
 
 class RealPauses:
     async def pause(self) -> None:
-        await anyio.sleep(PAUSE)
+        await anyio.sleep(PAUSE)  # some rows are replayed in real time, as the suite's own client does it
 
     def finished(self) -> None:
         pass

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from holdfast import ConcurrencyLimit, Hedge, Pipeline
+from holdfast.events import AttemptEnded, Event
 from holdfast.testing.faulty import Answer, Close, Drip, FaultyServer, HalfBody, Held, Never, Reset, Stream
 from holdfast.testing.faulty.exchange import Behaviour
 from tests.faults.lifetime import all_at, held, life, serves_at_once, stepping, succeed, until
@@ -80,14 +81,14 @@ async def test_whatever_the_first_does_the_second_answers(
 
 async def test_a_hedge_waits_for_no_connection(family: FamilyModules, server: FaultyServer) -> None:
     """There are permits to spare, and no connection: one request for each call."""
-    gate = server.gate()
+    gate, seen = server.gate(), list[Event]()
     server.on("/slow", Held(gate))
-    async with life(family, server, limits=2, hedge=SOON) as on:
+    async with life(family, server, limits=2, hedge=SOON, listeners=[seen.append]) as on:
         async with anyio.create_task_group() as calls:
             for _ in range(2):
                 calls.start_soon(succeed, on.http, f"{server.url}/slow")
             await all_at(gate, server, 2)
-            await anyio.sleep(0.1)  # the time of both hedges comes before the first answer
+            await until(lambda: [one.error for one in seen if isinstance(one, AttemptEnded)] == ["PoolTimeout"] * 2)
             gate.open()
         assert len(server.requests) == 2
         await cleared(server, on.pipeline)

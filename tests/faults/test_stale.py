@@ -13,6 +13,7 @@ import sniffio
 
 import holdfast
 from holdfast import Cache, Pipeline, SQLiteStore
+from holdfast.events import CallStarted, Event
 from holdfast.testing.faulty import Answer, Close, FaultyServer, HalfBody, Held, Never, Reset
 from holdfast.testing.faulty.exchange import Behaviour
 from tests.faults.lifetime import AheadClock, life, of_row, until
@@ -99,9 +100,9 @@ async def test_a_hundred_callers_at_expiry_make_one_request(
 async def test_a_hundred_callers_at_expiry_of_a_failing_origin_make_one_call(
     family: FamilyModules, server: FaultyServer
 ) -> None:
-    clock, gate = AheadClock(), server.gate()
+    clock, gate, seen = AheadClock(), server.gate(), list[Event]()
     server.on("/kept", Answer(body=b"old", headers=IF_ERROR), Held(gate, Close()))
-    async with life(family, server, cache=Cache(), clock=clock, retry=None) as on:
+    async with life(family, server, cache=Cache(), clock=clock, retry=None, listeners=[seen.append]) as on:
         await on.http.get(f"{server.url}/kept")
         clock.ahead += 61
         got: list[bytes] = []
@@ -113,7 +114,7 @@ async def test_a_hundred_callers_at_expiry_of_a_failing_origin_make_one_call(
             for _ in range(100):
                 callers.start_soon(ask)
             await server.await_for(lambda _: gate.waiting == 1)
-            await anyio.sleep(0.05)
+            await until(lambda: sum(isinstance(event, CallStarted) for event in seen) == 101)
             gate.open()
         assert (set(got), server.count("/kept")) == ({b"old"}, 2)
 

@@ -149,8 +149,8 @@ async def test_a_device(family: FamilyModules, oidc_provider: str) -> None:
         before = (await counts(oidc_provider)).get(pending, 0)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.device_token, code)
-            while (await counts(oidc_provider)).get(pending, 0) - before <= 2:  # noqa: ASYNC110 - it is the server that counts
-                await anyio.sleep(0.05)
+            while (await counts(oidc_provider)).get(pending, 0) - before <= 2:  # noqa: ASYNC110
+                await anyio.sleep(0.05)  # it is the server that counts, in a process of its own
             tasks.cancel_scope.cancel()
         complete = code.verification_uri_complete
         assert complete is not None
@@ -235,7 +235,7 @@ async def test_thirty_workers_over_tokens_of_three_seconds_make_one_token_reques
                         calls += 1
                     except Exception as error:
                         failed.append(error)
-                    await anyio.sleep(0.1)  # the point is the tokens
+                    await anyio.sleep(0.1)  # the server's tokens last three real seconds; the calls need not be many
 
             async with anyio.create_task_group() as tasks:
                 for _ in range(30):
@@ -267,7 +267,7 @@ async def main(issuer, path):
             except TokenUnavailable as error:
                 if "had ended already" not in str(error):  # of a second's life, on a machine that stalls
                     raise
-            await anyio.sleep(0.005)
+            await anyio.sleep(0.005)  # until the server's token of one real second is over
     print(*sorted(tokens))
 
 anyio.run(main, *sys.argv[1:])

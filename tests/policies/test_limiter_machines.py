@@ -242,16 +242,18 @@ def test_several_at_once(steps: list[Step], backend: str) -> None:
 @given(STEPS)
 @examples(0.3)
 def test_the_leaky_engine(steps: list[Step]) -> None:
+    clock = LoopClock()
+
     async def pass_time(seconds: float) -> None:
         # Off the grid by a different bit each time: nothing happens in the very moment at which we look.
         if seconds:
-            await asyncio.sleep(seconds + 0.0123)
+            await clock.sleep(seconds + 0.0123)
         for _ in range(5):
             await asyncio.sleep(0)
 
     async def main() -> None:
         limit = RateLimit(RATE.limit, burst=RATE.burst, max_queue=RATE.max_queue, engine="leaky")
-        play = Play((limit,), LoopClock(), pass_time, 2e-3)
+        play = Play((limit,), clock, pass_time, 2e-3)
         assert play.limiter._gates.leaky  # or the test would be about the other engine
         await play.play(steps)
         assert [number for _, number in play.sends] == play.model.order

@@ -492,7 +492,7 @@ def test_the_leaky_engine_uses_what_is_given_back_and_keeps_blocks() -> None:
         async with asyncio.TaskGroup() as tasks:
             for name in range(12):
                 tasks.create_task(desk.send(name))
-            await asyncio.sleep(0.05)
+            await desk.clock.sleep(0.05)
             limiter.block(KEY, 5.0)
         assert desk.times == [pytest.approx(at, abs=1e-3) for at in [0.0] * 10 + [5.0, 5.1]]
 
@@ -503,7 +503,7 @@ def test_the_leaky_engine_lets_cancelled_callers_go_and_serves_the_next() -> Non
     async def main(limiter: RateLimiter, desk: Desk) -> None:
         await desk.send(cost=10.0)
         tasks = [asyncio.create_task(desk.send(name)) for name in range(104)]
-        await asyncio.sleep(0.05)
+        await desk.clock.sleep(0.05)
         for task in tasks[:100]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

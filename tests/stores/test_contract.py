@@ -1,4 +1,4 @@
-"""What every store does; a new one is added to ``STORES`` and has to pass."""
+"""What every store does; a new one is added to ``STORES``, and to ``OFFERED`` if it can more, and has to pass."""
 
 from __future__ import annotations
 
@@ -42,6 +42,20 @@ STORES: dict[str, Callable[[Path, VirtualClock], Store]] = {
         clock=clock,
     ),
 }
+OFFERED: dict[type, tuple[str, ...]] = {
+    SyncLookup: ("memory", "tiered", "tiered encrypted"),
+    SyncPut: ("memory",),
+    Streaming: ("sqlite", "encrypted sqlite", "tiered", "tiered encrypted"),
+    Listing: tuple(STORES),
+    KeepsSecret: ("sqlite", "encrypted sqlite", "tiered", "tiered encrypted"),
+}
+"""What a store may offer besides, and the stores that do."""
+
+
+def offering(capability: type) -> pytest.MarkDecorator:
+    """A test of the stores that can do that."""
+    return pytest.mark.parametrize("store", OFFERED[capability], indirect=True)
+
 
 pytestmark = pytest.mark.anyio
 
@@ -61,9 +75,16 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualCl
 
 @pytest.fixture
 def streaming(store: Store) -> Streaming:
-    if not isinstance(store, Streaming):
-        pytest.skip("an optional capability")
+    assert isinstance(store, Streaming)
     return store
+
+
+@pytest.mark.parametrize("name", STORES)
+async def test_a_store_offers_what_is_told_of_it(name: str, tmp_path: Path, clock: VirtualClock) -> None:
+    store = STORES[name](tmp_path, clock)
+    offered = [capability for capability in OFFERED if isinstance(store, capability)]
+    assert offered == [capability for capability, names in OFFERED.items() if name in names]
+    await store.aclose()
 
 
 async def test_an_entry_comes_back_as_it_was_put(store: Store) -> None:
@@ -234,9 +255,9 @@ async def test_a_store_can_be_closed_twice(store: Store) -> None:
     await store.aclose()
 
 
+@offering(SyncLookup)
 async def test_a_synchronous_lookup_answers_like_get_or_leaves_it_to_it(store: Store) -> None:
-    if not isinstance(store, SyncLookup):
-        pytest.skip("an optional capability")
+    assert isinstance(store, SyncLookup)
     for put in (entry(language="de"), entry(language="fr")):
         await store.put(put)
         assert store.lookup(put.key) in (await store.get(put.key), None)
@@ -245,9 +266,9 @@ async def test_a_synchronous_lookup_answers_like_get_or_leaves_it_to_it(store: S
     assert store.lookup("nonsense") in ((), None)
 
 
+@offering(SyncPut)
 async def test_what_is_put_at_once_is_there_as_if_it_had_been_put(store: Store) -> None:
-    if not isinstance(store, SyncPut):
-        pytest.skip("an optional capability")
+    assert isinstance(store, SyncPut)
     await store.put(entry(language="fr"))
     for put in (entry(language="de"), entry(language="fr", body=b"newer"), entry(language="en")):
         store.put_now(put)
@@ -256,9 +277,9 @@ async def test_what_is_put_at_once_is_there_as_if_it_had_been_put(store: Store) 
     assert [kept.body for kept in await store.get(put.key)] == [put.body, b"newer"]
 
 
+@offering(Listing)
 async def test_what_is_there_can_be_listed(store: Store) -> None:
-    if not isinstance(store, Listing):
-        pytest.skip("an optional capability")
+    assert isinstance(store, Listing)
     puts = [entry(body=b"12"), entry(language="de", body=b""), entry(f"{URL}2", tags=("list",))]
     for put in puts:
         await store.put(put)
@@ -269,9 +290,9 @@ async def test_what_is_there_can_be_listed(store: Store) -> None:
     assert len(found) == len(puts)
 
 
+@offering(KeepsSecret)
 async def test_a_secret_is_made_once(store: Store) -> None:
-    if not isinstance(store, KeepsSecret):
-        pytest.skip("an optional capability")
+    assert isinstance(store, KeepsSecret)
     secret = await store.secret()
     await store.clear()
     await store.aclose()
@@ -281,6 +302,7 @@ async def test_a_secret_is_made_once(store: Store) -> None:
 # Long bodies
 
 
+@offering(Streaming)
 async def test_a_body_comes_back_as_it_was_written(store: Store, streaming: Streaming) -> None:
     for size in (0, 1, 61_440, 300_000, 983_040, 983_041, LONG):
         body = long_body()[:size]
@@ -298,6 +320,7 @@ async def test_a_long_body_can_be_put_whole(store: Store) -> None:
     assert await body_of(store, found) == put.body
 
 
+@offering(Streaming)
 async def test_a_body_is_read_from_any_byte(store: Store, streaming: Streaming) -> None:
     found = await write(streaming, entry(), long_body())
     assert found is not None
@@ -305,6 +328,7 @@ async def test_a_body_is_read_from_any_byte(store: Store, streaming: Streaming) 
         assert await body_of(store, found, start) == long_body()[start:], start
 
 
+@offering(Streaming)
 async def test_nothing_is_there_before_a_body_is_finished_or_after_it_was_discarded(
     store: Store, streaming: Streaming
 ) -> None:
@@ -319,6 +343,7 @@ async def test_nothing_is_there_before_a_body_is_finished_or_after_it_was_discar
             await writer.finish(entry())
 
 
+@offering(Streaming)
 async def test_discarding_what_was_finished_takes_nothing_back(store: Store, streaming: Streaming) -> None:
     writer = await streaming.writer()
     await writer.write(long_body())
@@ -328,6 +353,7 @@ async def test_discarding_what_was_finished_takes_nothing_back(store: Store, str
     assert await body_of(store, found) == long_body()
 
 
+@offering(Streaming)
 async def test_a_body_too_large_is_refused_and_takes_the_outdated_one_with_it(
     store: Store, streaming: Streaming
 ) -> None:
@@ -339,6 +365,7 @@ async def test_a_body_too_large_is_refused_and_takes_the_outdated_one_with_it(
     assert await store.get(entry().key) == ()
 
 
+@offering(Streaming)
 async def test_a_body_that_is_being_read_stays_whole(store: Store, streaming: Streaming) -> None:
     found = await write(streaming, entry(), long_body())
     assert found is not None
@@ -352,6 +379,7 @@ async def test_a_body_that_is_being_read_stays_whole(store: Store, streaming: St
     assert b"".join(read) == long_body()
 
 
+@offering(Streaming)
 async def test_a_body_goes_along_with_new_metadata(store: Store, streaming: Streaming) -> None:
     found = await write(streaming, entry(), long_body())
     assert found is not None
@@ -365,6 +393,7 @@ async def test_a_body_goes_along_with_new_metadata(store: Store, streaming: Stre
     assert await body_of(store, other) == long_body()
 
 
+@offering(Streaming)
 async def test_a_body_that_is_gone_is_not_put_again(store: Store, streaming: Streaming) -> None:
     found = await write(streaming, entry(), long_body())
     assert found is not None

@@ -42,7 +42,7 @@ def until_kept(path: Path, number: int) -> None:
         with suppress(OSError, ValueError, sqlite3.OperationalError):  # it is being made
             if numbers(path)[-1:] >= [number]:
                 return
-        time.sleep(0.01)
+        time.sleep(0.01)  # the writer is a thread, or another process, and tells nobody
     pytest.fail("it was not written")
 
 
@@ -160,7 +160,7 @@ for number in range(3000):
 sys.stdin.readline()
 for number in range(3000, 10_000_000):
     log(Retried(at=1.0, key="k", number=number, reason="503", wait=0.1, source="backoff"))
-    time.sleep(0.0001)
+    time.sleep(0.0001)  # the disk keeps up, whatever disk it is: what is lost must be the kill's doing
 """
 
 
