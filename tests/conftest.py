@@ -58,7 +58,7 @@ def family(request: pytest.FixtureRequest) -> FamilyModules:
 def modules_of(name: str) -> FamilyModules:
     """The modules of one family; skips only where its package is not installed and nobody requires it."""
     if util.find_spec(name) is None and name not in required_families():
-        pytest.skip(f"{name} is not installed here")
+        pytest.skip(f"{name} is not installed here: pip install {name}")
     return FamilyModules(name, importlib.import_module(name), importlib.import_module(f"holdfast.{name}"))
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import anyio
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.session import get_session
 
 import holdfast
 from holdfast import CircuitBreaker, Pipeline, Retry
@@ -17,11 +20,7 @@ from holdfast.testing import VirtualClock
 from holdfast.testing.faulty import Answer, FaultyServer, Held, Reset
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy]  # a client of boto3 is slow to make
-botocore_session: Any = pytest.importorskip("botocore.session")
-botocore_config: Any = pytest.importorskip("botocore.config")
-botocore_errors: Any = pytest.importorskip("botocore.exceptions")
-
-UNREACHED = (OSError, *(getattr(botocore_errors, name) for name in ("HTTPClientError", "ConnectionError")))
+UNREACHED = (OSError, HTTPClientError, ConnectionError)
 
 
 class Unwell(Exception):
@@ -37,10 +36,10 @@ async def server() -> AsyncIterator[FaultyServer]:
 @pytest.fixture
 def s3(server: FaultyServer) -> Iterator[Any]:
     """Without retries of its own, or attempts would multiply."""
-    config = botocore_config.Config(
+    config = Config(
         retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, connect_timeout=60.0, read_timeout=60.0
     )
-    session = botocore_session.get_session()
+    session = get_session()
     keys = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
     client = session.create_client("s3", region_name="us-east-1", endpoint_url=server.url, config=config, **keys)
     yield client
@@ -54,7 +53,7 @@ def reading(s3: Any, pipeline: Pipeline, ended: Callable[[], None] = lambda: Non
     def get(name: str) -> bytes:
         try:
             body: bytes = s3.get_object(Bucket="bucket", Key=name)["Body"].read()
-        except botocore_errors.ClientError as error:
+        except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (429, 500, 502, 503, 504):
                 raise Unwell from error
             raise
@@ -79,7 +78,7 @@ async def test_what_passes_is_tried_again(server: FaultyServer, s3: Any) -> None
 async def test_what_does_not_exist_is_asked_for_once_and_blames_nobody(server: FaultyServer, s3: Any) -> None:
     server.on("/bucket/letter", Answer(404))
     pipeline = Pipeline(breaker=CircuitBreaker(failures=1))
-    with pytest.raises(botocore_errors.ClientError):
+    with pytest.raises(ClientError):
         await reading(s3, pipeline)("letter")
     assert server.count("/bucket/letter") == 1
     assert pipeline.snapshot()["origins"]["s3"]["circuit"]["state"] == "closed"

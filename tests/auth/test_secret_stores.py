@@ -171,7 +171,7 @@ async def test_one_task_at_a_time_is_let_in_and_another_name_is_another_door(sto
         assert (most, sorted(seen)) == (1, [0, 1, 2, 3])
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the file system's answer is POSIX's")
+@pytest.mark.skipif(sys.platform == "win32", reason="no fcntl.flock on Windows, whose answer this is about")
 async def test_a_file_system_without_locks_is_told_of_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -317,7 +317,6 @@ def test_a_file_that_cannot_be_used_is_left_as_it_is(
 
 
 def test_encrypted_answers_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("cryptography")
     path = tmp_path / "answers.db"
     keep(Encrypted(SQLiteStore(path), key=bytes(32)))
     for command in (["ls"], ["show", f"{ORIGIN}/text"], ["purge", "--url", f"{ORIGIN}/text"]):

@@ -212,7 +212,7 @@ def test_an_import_replaces_only_when_told_to(run: Run, tmp_path: Path) -> None:
     assert kept(tmp_path)["lone"] == f"{SECRET}-4"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="no os.openpty on Windows, to stand for a terminal")
 def test_what_is_typed_at_a_terminal_is_not_shown(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     environ = {

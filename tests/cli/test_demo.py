@@ -429,7 +429,7 @@ def test_people_get_a_table_without_escapes_where_there_is_no_terminal() -> None
     assert out.count("  kept  ") == 4
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to one process")
 def test_an_interrupt_ends_it_cleanly() -> None:
     process = start("--seconds", "20")
     assert process.stderr is not None

@@ -170,5 +170,5 @@ def test_all_that_are_well_are_seen_in_five_seconds_whoever_is_not(tmp_path: Pat
         with stand_in("examples.fleet.stand_in", "--into", tmp_path / attempt / "well", "--well"):
             (view,) = views(run("examples.fleet", tmp_path / attempt / "well" / "sites.toml", "--json", *PATIENT))
         if view["seconds"] > 2.5:
-            pytest.skip(f"500 sites that are well took this machine {view['seconds']:.1f} s")
+            pytest.skip(f"too busy or slow to tell: 500 sites that are well took it {view['seconds']:.1f} s, not 2.5 s")
     pytest.fail(f"{seen}")

@@ -17,6 +17,7 @@ import trio
 import holdfast
 from holdfast import CircuitBreaker, ConcurrencyLimit, Pipeline, RateLimit, Retry
 from holdfast.testing.faulty import Answer, Close, Drip, FaultyServer, HalfBody, Held, InTurn, Never, Reset, Stream
+from tests.conftest import modules_of
 from tests.faults.lifetime import (
     OPEN_MAX,
     AheadClock,
@@ -29,7 +30,7 @@ from tests.faults.lifetime import (
     until,
 )
 from tests.faults.wire import HALF_READ, named, outcome, retry, stopwatch
-from tests.support import FamilyModules
+from tests.support import FAMILY_NAMES, FamilyModules
 
 pytestmark = [pytest.mark.anyio, HALF_READ]
 BREAKER = CircuitBreaker(failures=3, open_for=40.0)
@@ -541,19 +542,18 @@ async def test_a_listener_that_raises_is_dropped_and_its_call_goes_on(
 
 
 async def test_clients_of_both_families_share_the_circuits_of_one_pipeline(server: FaultyServer) -> None:
-    http_family, other = (pytest.importorskip(name) for name in ("httpx", "httpx2"))
-    ours, others = (pytest.importorskip(f"holdfast.{name}") for name in ("httpx", "httpx2"))
+    one, other = (modules_of(name) for name in FAMILY_NAMES)
     shared = Pipeline(retry=None, breaker=BREAKER)
     async with (
-        http_family.AsyncClient(transport=ours.ResilientTransport(shared)) as first,
-        other.AsyncClient(transport=others.ResilientTransport(shared)) as second,
+        one.http.AsyncClient(transport=one.holdfast.ResilientTransport(shared)) as first,
+        other.http.AsyncClient(transport=other.holdfast.ResilientTransport(shared)) as second,
     ):
         for http in (first, second, first):
             await http.get(f"{server.url}/down")
-        for http, library in ((first, http_family), (second, other)):
+        for http, family in ((first, one), (second, other)):
             refused = await outcome(http, "GET", f"{server.url}/up")
             assert isinstance(refused, holdfast.CircuitOpen)
-            assert isinstance(refused, library.TransportError)
+            assert isinstance(refused, family.http.TransportError)
         assert server.count() == 3
         shared.circuits.reset(server.url)
         assert (await second.get(f"{server.url}/up")).status_code == 200

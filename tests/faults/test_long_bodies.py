@@ -47,7 +47,7 @@ def length_and_checksum(body: Stream) -> tuple[int, int]:
 # Constant memory
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc, which Linux alone has")
 @pytest.mark.parametrize(
     ("library", "backend", "size", "most"),
     [

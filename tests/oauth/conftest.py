@@ -26,7 +26,7 @@ def node_modules() -> str:
     found = os.environ.get(MODULES, str(HERE / "node_modules"))
     missing = None
     if shutil.which("node") is None:
-        missing = "node is not installed"
+        missing = "node is not installed (https://nodejs.org), and oidc-provider runs on it"
     elif not (Path(found) / "oidc-provider").is_dir():
         missing = f"oidc-provider is not in {found}: npm install --prefix tests/oauth, or set {MODULES}"
     if missing is not None:

@@ -666,7 +666,7 @@ def test_one_store_serves_one_loop_after_the_other(path: Path, clock: VirtualClo
     asyncio.run(store.aclose())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork on Windows")
 def test_a_forked_process_opens_the_file_for_itself(path: Path, clock: VirtualClock) -> None:
     store = SQLiteStore(path, clock=clock)
     asyncio.run(store.put(entry()))

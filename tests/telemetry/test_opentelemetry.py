@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import opentelemetry.instrumentation.httpx as contrib
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -171,10 +172,9 @@ async def test_concurrent_calls_keep_their_spans_apart(family: FamilyModules, tr
 @pytest.fixture
 def instrumented(family: FamilyModules, traced: Traced) -> Iterator[None]:
     """The contrib instrumentation, switched on for the process as its page says."""
-    contrib = pytest.importorskip("opentelemetry.instrumentation.httpx")
     name = f"{family.name.upper()}ClientInstrumentor"
     if not hasattr(contrib, name):
-        pytest.skip(f"this opentelemetry-instrumentation-httpx has no {name}")
+        pytest.skip(f"this opentelemetry-instrumentation-httpx has no {name}; a newer one has")
     instrumentor = getattr(contrib, name)()
     instrumentor.instrument(tracer_provider=traced.provider, async_request_hook=mark_resend)
     yield

@@ -286,7 +286,7 @@ def test_a_failing_test_is_not_hidden_by_a_broken_behaviour() -> None:
         raise KeyError("the test's own")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="/dev/fd is not there to count open descriptors")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/fd, where open descriptors are counted")
 def test_nothing_stays_behind() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     threads, descriptors = threading.active_count(), len(os.listdir("/dev/fd"))
