@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holdfast.auth.bearer import Bearer, TokenBound
 from holdfast.auth.credential import InsecureOrigin, OriginBound
@@ -87,10 +87,11 @@ _HOME = {
     "SQLiteSecrets": "stores.sqlite",
 }
 
+if not TYPE_CHECKING:  # or checkers would take any misspelt name for one of ours
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'holdfast.auth' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"holdfast.auth.{_HOME[name]}"), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'holdfast.auth' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"holdfast.auth.{_HOME[name]}"), name)
+        globals()[name] = value  # the next look-up does not come here
+        return value

@@ -128,8 +128,9 @@ class Call(Generic[T_co]):
         the pipeline and the HTTP library raise. All of them are the library's ``HTTPError`` too.
         """
         self._use()
+        value: T_co  # what the steps make of it is known to their types alone
         value, _ = await self._ended(self._steps, responding=False)
-        return value  # type: ignore[no-any-return]  # what the steps make of it is known to their types alone
+        return value
 
     async def reply(self) -> Reply[T_co]:
         """Make the call; its value with what the response told. Raises as `value` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast.client.resource import Resource, accessor
@@ -85,10 +86,8 @@ def marked(service: Verbs) -> Callable[[], Call[Any]]:
     if len(found) != 1:
         how_many = "no method" if not found else "more than one method"
         raise InvalidInput(f"{how_many} of {type(service).__name__} is marked with @health_check", argument="check")
-    method: Any = service
-    for name in found[0]:
-        method = getattr(method, name)
-    return method  # type: ignore[no-any-return]  # a method that was marked
+    method: Callable[[], Call[Any]] = attrgetter(".".join(found[0]))(service)
+    return method
 
 
 def _paths(cls: type) -> list[tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 
@@ -12,6 +12,8 @@ from holdfast.core.fault import Fault
 from holdfast.errors import Closed, Refused, StatusError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from holdfast._wire import ClientFamily, ReceivedLike
     from holdfast.client.channel import Channel
 
@@ -34,7 +36,8 @@ class Incoming:
         self._family: Final = channel.backend.family
         self._clock: Final = channel.clock
         self._idle: Final = idle
-        self._pieces: Any = response.aiter_bytes()  # the decoded ones are those that `max_body_bytes` counts
+        # The decoded ones are those that `max_body_bytes` counts. Both libraries give a generator, and say less of it.
+        self._pieces: Final = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
         self._broken = False
 
     async def next(self) -> bytes | None:
@@ -54,9 +57,9 @@ class Incoming:
     async def _next(self) -> bytes | None:
         try:
             if self._idle is None:
-                return await self._pieces.__anext__()  # type: ignore[no-any-return]  # of one of two libraries
+                return await anext(self._pieces)
             with self._clock.timeout_at(self._clock.monotonic() + self._idle):
-                return await self._pieces.__anext__()  # type: ignore[no-any-return]
+                return await anext(self._pieces)
         except StopAsyncIteration:
             return None
         raise self._family.timeout(f"nothing came for {self._idle:.3g} s", self.response.request)

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,8 @@ from typing import IO, Any, Final
 
 from holdfast.core.transfer import Part
 
-try:
+if sys.platform != "win32":  # which has no advisory locks; two downloads into one file are not told apart there
     import fcntl
-except ImportError:  # Windows, which has no advisory locks; two downloads into one file are not told apart there
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["BLOCK", "PartFile"]
 
@@ -77,7 +76,7 @@ class PartFile:
         """Have the whole file appear under its name."""
         assert self._file is not None, "open"
         os.fsync(self._file.fileno())
-        if fcntl is None:
+        if sys.platform == "win32":
             self._file.close()  # Windows renames no open file
         self._path.replace(self.target)  # still locked: nobody takes it for a part meanwhile
         self._committed = True
@@ -91,13 +90,13 @@ class PartFile:
             if not self._committed and (self.part is None or self.size == 0):
                 with suppress(OSError):
                     self._note.unlink(missing_ok=True)
-                    if fcntl is not None:
+                    if sys.platform != "win32":
                         self._path.unlink(missing_ok=True)
 
     def _locked(self) -> IO[bytes]:
         while True:
             file = open(self._path, "a+b", opener=_no_link)  # noqa: SIM115  # closed by `close`
-            if fcntl is None:
+            if sys.platform == "win32":
                 return file
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,6 +50,9 @@ class Budget:
     __slots__ = ("_ends_at", "_first", "_index", "_retries", "_settings", "_slot", "_width")
 
     def __init__(self, settings: RetryBudget) -> None:
+        self._begin(settings)
+
+    def _begin(self, settings: RetryBudget) -> None:
         self._settings = settings
         self._width = settings.window / _SLOTS
         self._slot = -_SLOTS  # number of the newest slot that is in use
@@ -63,7 +66,7 @@ class Budget:
         if settings.window == self._settings.window:
             self._settings = settings
         else:
-            self.__init__(settings)  # type: ignore[misc]  # begins anew, in place
+            self._begin(settings)
 
     def deposit(self, now: float) -> None:
         """A call sent its first attempt."""

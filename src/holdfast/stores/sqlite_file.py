@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -20,10 +21,8 @@ from typing import Final, TypeVar, TypeVarTuple
 from holdfast.core.value import Value
 from holdfast.stores.base import StoreDamaged, StoreError, StoreUnsafe
 
-try:
+if sys.platform != "win32":  # where an open file cannot be renamed either
     import fcntl
-except ImportError:  # Windows; there, an open file cannot be renamed either
-    fcntl = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -316,7 +315,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 @contextmanager
 def locked(directory: Path) -> Generator[None]:
     """One process at a time makes a new file, or sets one aside. No file of its own is needed for that."""
-    if fcntl is None:
+    if sys.platform == "win32":
         yield
         return
     handle = os.open(directory, os.O_RDONLY)

@@ -6,7 +6,7 @@ Names are loaded when they are first used: the scripted transport needs no serve
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.testing.clock import VirtualClock as VirtualClock
@@ -29,12 +29,13 @@ _HOME = {
     "VirtualClock": "clock",
 }
 
-__all__ = [*_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # PEP 562
+__all__ = [*_HOME]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]  # loaded late
 
+if not TYPE_CHECKING:  # or checkers would take any misspelt name for one of ours
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'holdfast.testing' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"holdfast.testing.{_HOME[name]}"), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'holdfast.testing' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"holdfast.testing.{_HOME[name]}"), name)
+        globals()[name] = value  # the next look-up does not come here
+        return value
