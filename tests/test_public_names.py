@@ -116,6 +116,8 @@ class Plain:
 def annotation(value: object) -> object:
     if value is inspect.Parameter.empty:
         return value
+    if isinstance(value, typing.ForwardRef):  # of a NamedTuple's field, before Python 3.14
+        value = value.__forward_arg__
     text = value if isinstance(value, str) else inspect.formatannotation(value)
     return Plain(re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", text))
 

@@ -23,8 +23,7 @@ from tests.faults.wire import TRUSTS_NOBODY, retry
 pytestmark = [
     pytest.mark.anyio,
     # Both SDKs stop reading a stream at its last event and leave their generators to the collector; trio tells of it.
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|anthropic|httpx2|httpcore2):ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <async_generator:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:Async generator '(openai|anthropic|holdfast|httpx2|httpcore2):ResourceWarning"),
 ]
 # The SDKs heed the header too, and would else wait for half a second and more.
 BUSY = Answer(503, headers=(("retry-after-ms", "1"),))
