@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -198,6 +199,21 @@ def test_what_does_not_fit_is_refused_by_name(method: str, value: Any, told: str
         getattr(api, method)(it=value) if by_name else getattr(api, method)(value)
     assert str(caught.value) == told
     assert caught.value.argument == "it"
+
+
+def test_without_the_future_import_names_that_are_not_there_are_not_checked_either() -> None:
+    hidden = "Hidden" if sys.version_info >= (3, 14) else "'Hidden'"  # PEP 649: it may stand there without quotes
+    source = f"""class Lazy:
+        def some(self, n: int, one: {hidden}, many: list[{hidden}], later: 'Lazy | None' = None): return n"""
+    names: dict[str, Any] = {}
+    exec(compile(source, "lazy", "exec", dont_inherit=True), names)
+    lazy: Any = checked(names["Lazy"], object)()
+    assert lazy.some(1, one=object(), many=[object()], later=lazy) == 1
+    for argument, values in {"n": ("1", 1, []), "many": (1, 1, 1), "later": (1, 1, [], 1)}.items():
+        with pytest.raises(InvalidInput) as caught:
+            lazy.some(*values)
+        assert caught.value.argument == argument
+        assert "ForwardRef" not in str(caught.value)
 
 
 def test_the_value_is_nowhere_told() -> None:

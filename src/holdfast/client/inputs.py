@@ -14,6 +14,7 @@ import collections.abc as abc
 import functools
 import inspect
 import itertools
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from holdfast.client.shapes import items_in
 from holdfast.errors import InvalidInput
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 __all__ = ["Validate", "checked"]
 
@@ -83,10 +87,10 @@ class _Signature:
         self._by_name: dict[str, _Parameter] = {}
         self._rest: _Parameter | None = None
         self._others: _Parameter | None = None
-        for parameter in inspect.signature(method).parameters.values():
+        parameters = _parameters(method)
+        for parameter, wanted in parameters:
             form = _resolved(method, parameter.annotation)
             fits = None if form is inspect.Parameter.empty else _fits(form)
-            wanted = parameter.annotation if isinstance(parameter.annotation, str) else inspect.formatannotation(form)
             one = None if fits is None else _Parameter(parameter.name, fits, wanted, parameter.default)
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self._rest = one
@@ -97,7 +101,7 @@ class _Signature:
                     self._by_place.append(one)
                 if one is not None and parameter.kind is not parameter.POSITIONAL_ONLY:
                     self._by_name[parameter.name] = one
-        self._named = frozenset(inspect.signature(method).parameters)
+        self._named = frozenset(parameter.name for parameter, _ in parameters)
 
     def check(self, values: Sequence[Any], named: Mapping[str, Any]) -> None:
         for parameter, value in zip(self._by_place, values, strict=False):
@@ -118,6 +122,20 @@ class _Signature:
         if value is not parameter.default:  # which may be a mark that the annotation does not tell of
             message = f"{self._method}: {name} must be {parameter.wanted}, got {type(value).__name__}"
             raise InvalidInput(message, argument=name)
+
+
+def _parameters(method: Callable[..., Any]) -> list[tuple[inspect.Parameter, str]]:
+    """What a method takes, each with its annotation as text."""
+    if sys.version_info >= (3, 14):  # annotations are evaluated when asked for, and may name what is not there then
+        signature = inspect.signature(method, annotation_format=annotationlib.Format.FORWARDREF)
+        as_written = inspect.signature(method, annotation_format=annotationlib.Format.STRING)
+    else:
+        signature = as_written = inspect.signature(method)
+    texts = [each.annotation for each in as_written.parameters.values()]
+    return [
+        (parameter, text if isinstance(text, str) else inspect.formatannotation(text))
+        for parameter, text in zip(signature.parameters.values(), texts, strict=True)
+    ]
 
 
 def _resolved(method: Callable[..., Any], annotation: Any) -> Any:
