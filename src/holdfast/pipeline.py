@@ -40,10 +40,8 @@ if TYPE_CHECKING:
     from holdfast.policies._gates import Limit
     from holdfast.policies.attempt_hooks import AttemptHook
     from holdfast.policies.cache import Cache
-    from holdfast.policies.emitter import Emitter
     from holdfast.policies.fallback_settings import Fallback
     from holdfast.policies.rate_limit import RateLimiter
-    from holdfast.policies.telemetry import CallTelemetry
 
 __all__ = ["Pipeline"]
 
@@ -128,15 +126,7 @@ class Pipeline:
         self._layers = layers = Layers(checked(policies), clock=clock, random=random)
         self._in_order, self._for_calls = layers.in_order, layers.for_calls
         self._calls: Calls | None = None  # made with the first function to be called
-        self._entry = Entry(
-            clock,
-            deadline,
-            max_body_bytes,
-            sends_again=_sends_again(policies),
-            telemetry=None if layers.emitter is None else _call_telemetry(layers.emitter),
-            fallback=layers.fallbacks,
-            switch=layers.switch,
-        )
+        self._entry = _entry(policies, layers, clock)
 
     def __repr__(self) -> str:
         layers = self._layers.names
@@ -421,7 +411,19 @@ def _sends_again(policies: Policies) -> bool:
     return policies["hedge"] is not None or (retry is not None and retry.attempts > 1)
 
 
-def _call_telemetry(emitter: Emitter) -> CallTelemetry:
-    from holdfast.policies.telemetry import CallTelemetry
+def _entry(policies: Policies, layers: Layers, clock: Clock) -> Entry:
+    """The outermost layer, which asks those that stand before all others."""
+    telemetry = None
+    if layers.emitter is not None:
+        from holdfast.policies.telemetry import CallTelemetry
 
-    return CallTelemetry(emitter)
+        telemetry = CallTelemetry(layers.emitter)
+    return Entry(
+        clock,
+        policies["deadline"],
+        policies["max_body_bytes"],
+        sends_again=_sends_again(policies),
+        telemetry=telemetry,
+        fallback=layers.fallbacks,
+        switch=layers.switch,
+    )

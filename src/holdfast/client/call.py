@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import anyio
 
-from holdfast.call import OPTIONS, read_options
 from holdfast.client.channel import Auth, Channel, Reading
 from holdfast.client.fields import headers_of, said_to_anyone
-from holdfast.client.payload import UNSET, Unset, checked_compress, with_fields, with_members
-from holdfast.client.plan import NOTHING, Plan, changed
+from holdfast.client.payload import UNSET, Unset, checked_compress, with_changes
+from holdfast.client.plan import NOTHING, Plan, changed, options_of
 from holdfast.client.reply import Failed, Ok, Outcome, Reply
+from holdfast.client.steps import Instead, Mapped, Step
 from holdfast.core.query import Query, encode_query
-from holdfast.core.value import Value
-from holdfast.errors import DecodeError, Forbidden, HoldfastError, InvalidInput, StatusError, Unauthorized
+from holdfast.errors import HoldfastError, InvalidInput, StatusError
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -42,9 +41,6 @@ T_co = TypeVar("T_co", covariant=True)
 Errors: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 CacheUse: TypeAlias = str | Mapping[str, float]
 
-_TELLING: Final = (Unauthorized, Forbidden, DecodeError)
-"""What says that somebody must look: hidden only by who names it, not by a class above it."""
-
 
 class Call(Generic[T_co]):
     """One call of an API that has not been made yet. ``await`` makes it, each time anew, and gives its value.
@@ -63,10 +59,10 @@ class Call(Generic[T_co]):
     _channel: Channel
     _plan: Plan
     _reading: Reading
-    _steps: tuple[_Step, ...]
+    _steps: tuple[Step, ...]
     _used: bool
 
-    def __init__(self, channel: Channel, plan: Plan, reading: Reading, steps: tuple[_Step, ...] = ()) -> None:
+    def __init__(self, channel: Channel, plan: Plan, reading: Reading, steps: tuple[Step, ...] = ()) -> None:
         put = object.__setattr__
         put(self, "_used", False)
         put(self, "_channel", channel)
@@ -216,7 +212,7 @@ class Call(Generic[T_co]):
 
     def map(self, function: Callable[[T_co], U]) -> Call[U]:
         """A call whose value is ``function(value)``."""
-        return self._derived(steps=(*self._steps, _Mapped(function)))
+        return self._derived(steps=(*self._steps, Mapped(function)))
 
     def or_else(self, value: U, *, on: Errors) -> Call[T_co | U]:
         """A call that has ``value`` where it would raise one of the errors ``on``; `Reply.source` is "fallback" then.
@@ -225,10 +221,7 @@ class Call(Generic[T_co]):
         ValueError for ``Exception``, which would hide bugs.
         """
         self._use()
-        kinds = on if isinstance(on, tuple) else (on,)
-        if any(issubclass(BaseException, kind) or issubclass(Exception, kind) for kind in kinds):
-            raise ValueError("or_else(on=) names the errors that it is for; Exception would hide bugs too")
-        return self._derived(steps=(*self._steps, _Instead(value, kinds)))
+        return self._derived(steps=(*self._steps, Instead(value, on)))
 
     def using(
         self,
@@ -263,40 +256,33 @@ class Call(Generic[T_co]):
         service's. ``compress`` is as `Service`'s. Raises `InvalidOption` and `InvalidInput` for values that cannot be.
         """
         self._use()
-        plan = self._plan
-        fields = {**headers_of(headers or {})}
-        if idempotency_key is not None:
-            fields |= headers_of({"Idempotency-Key": idempotency_key})
-        given: dict[str, Any] = {
-            "deadline": deadline,
-            "attempt_timeout": attempt_timeout,
-            "attempts": 1 if retry is None else attempts,
-            "cache": cache,
-            "identity": identity,
-            "key": key,
-            "cost": cost,
-            "idempotent": idempotent,
-        }
-        set_now = {**{name: value for name, value in given.items() if value is not None}, **(options or {})}
-        read_options({OPTIONS: set_now})  # raises here, and not when it is sent
+        plan, lists = self._plan, self._channel.list_style
         if query is not None and plan.url is not None:
             raise InvalidInput("a link is followed as it is; it takes no query=", argument="query")
-        payload = plan.payload if json is None else with_members(plan.payload, json, plan.method)
-        if form is not None:
-            payload = with_fields(payload, form, self._channel.list_style, plan.method)
-        return self._derived(
-            changed(
-                plan,
-                payload=payload,
-                headers={**plan.headers, **fields},
-                query={**plan.query, **encode_query(query, self._channel.list_style)} if query else plan.query,
-                auth=plan.auth if isinstance(auth, Unset) else self._channel.bound(auth),
-                options={**plan.options, **set_now},
-                around_call=(*plan.around_call, *around_call),
-                around_attempt=(*plan.around_attempt, *around_attempt),
-                compress=plan.compress if isinstance(compress, Unset) else checked_compress(compress),
-            )
+        set_now = options_of(
+            options,
+            deadline=deadline,
+            attempt_timeout=attempt_timeout,
+            attempts=1 if retry is None else attempts,
+            cache=cache,
+            identity=identity,
+            key=key,
+            cost=cost,
+            idempotent=idempotent,
         )
+        ordered = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        plan = changed(
+            plan,
+            payload=with_changes(plan.payload, json, form, lists, plan.method),
+            headers={**plan.headers, **headers_of(headers or {}), **headers_of(ordered)},
+            query={**plan.query, **encode_query(query, lists)} if query else plan.query,
+            auth=plan.auth if isinstance(auth, Unset) else self._channel.bound(auth),
+            options={**plan.options, **set_now},
+            around_call=(*plan.around_call, *around_call),
+            around_attempt=(*plan.around_attempt, *around_attempt),
+            compress=plan.compress if isinstance(compress, Unset) else checked_compress(compress),
+        )
+        return self._derived(plan)
 
     def without_secret(self, link: str) -> str:
         """A link without the key that the server has copied there, where this call's credential is one in a query."""
@@ -332,7 +318,7 @@ class Call(Generic[T_co]):
         from holdfast.client.pages import pages_of
 
         self._use()
-        if any(isinstance(step, _Instead) for step in self._steps):
+        if any(isinstance(step, Instead) for step in self._steps):
             raise InvalidInput("pages() behind or_else(): a page that failed would end the listing without a word")
         if self._plan.url is not None and getattr(rule, "sent_in", None) == "query":
             raise InvalidInput("pages() of a link: it is followed as it is, and takes no parameters", argument="rule")
@@ -440,13 +426,13 @@ class Call(Generic[T_co]):
     def _use(self) -> None:
         object.__setattr__(self, "_used", True)
 
-    def _derived(self, plan: Plan | None = None, steps: tuple[_Step, ...] | None = None) -> Call[Any]:
+    def _derived(self, plan: Plan | None = None, steps: tuple[Step, ...] | None = None) -> Call[Any]:
         self._use()
         return Call(
             self._channel, self._plan if plan is None else plan, self._reading, self._steps if steps is None else steps
         )
 
-    async def _ended(self, steps: tuple[_Step, ...], *, responding: bool) -> tuple[Any, ReceivedLike | None]:
+    async def _ended(self, steps: tuple[Step, ...], *, responding: bool) -> tuple[Any, ReceivedLike | None]:
         """The value after these steps, and its response if that is wanted."""
         if not steps:
             return await self._channel.answer(self._plan, self._reading, responding=responding)
@@ -460,34 +446,3 @@ class Call(Generic[T_co]):
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
-
-
-Ending: TypeAlias = Callable[[], Awaitable["tuple[Any, ReceivedLike | None]"]]
-
-
-class _Mapped(Value):
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function: Final = function
-
-    async def end(self, before: Ending) -> tuple[Any, ReceivedLike | None]:
-        value, response = await before()
-        return self.function(value), response
-
-
-class _Instead(Value):
-    def __init__(self, value: Any, on: tuple[type[Exception], ...]) -> None:
-        self.value: Final = value
-        self.on: Final = on
-
-    async def end(self, before: Ending) -> tuple[Any, ReceivedLike | None]:
-        try:
-            return await before()
-        except self.on as error:
-            if isinstance(error, _TELLING) and not any(
-                issubclass(kind, _TELLING) and isinstance(error, kind) for kind in self.on
-            ):
-                raise
-            return self.value, None
-
-
-_Step: TypeAlias = "_Mapped | _Instead"

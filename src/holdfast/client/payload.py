@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdfast.client.multipart import Form
     from holdfast.client.upload import Upload
 
-__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of", "with_fields", "with_members"]
+__all__ = ["UNSET", "Content", "Payload", "Unset", "payload_of", "with_changes"]
 
 Content: TypeAlias = (
     "bytes | str | AsyncIterable[bytes] | Iterable[bytes] | Callable[[], AsyncIterable[bytes]] | Upload"
@@ -127,7 +127,19 @@ def json_bytes(value: Any) -> bytes:
         raise InvalidInput(f"this value is no JSON: {type(error).__name__}", argument="json") from error
 
 
-def with_members(payload: Payload | None, members: Mapping[str, Any], method: str) -> Payload:
+def with_changes(
+    payload: Payload | None, json: Mapping[str, Any] | None, form: Query | None, style: ListStyle, method: str
+) -> Payload | None:
+    """A body with these members of its JSON object, or these fields of its form, over those of the same name.
+
+    Raises `InvalidInput` for a body that has none, and for a method without a body.
+    """
+    if json is not None:
+        payload = _with_members(payload, json, method)
+    return payload if form is None else _with_fields(payload, form, style, method)
+
+
+def _with_members(payload: Payload | None, members: Mapping[str, Any], method: str) -> Payload:
     """The JSON object of a body, with these members merged into it (RFC 7396). Raises `InvalidInput` for another."""
     text = b"{}" if payload is None else payload.content if payload.type == "application/json" else None
     before = standard_json.loads(text) if isinstance(text, bytes) and method not in ("GET", "HEAD") else None
@@ -137,7 +149,7 @@ def with_members(payload: Payload | None, members: Mapping[str, Any], method: st
     return Payload(json_bytes(after), "application/json")
 
 
-def with_fields(payload: Payload | None, fields: Query, style: ListStyle, method: str) -> Payload:
+def _with_fields(payload: Payload | None, fields: Query, style: ListStyle, method: str) -> Payload:
     """A form with these fields over those of the same name, None for none. Raises `InvalidInput` for another body."""
     before: Mapping[str, str] | None = {} if payload is None else payload.form
     if before is None or method in ("GET", "HEAD"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from holdfast.call import OPTIONS, read_options
 from holdfast.client.payload import UNSET
 from holdfast.core.value import Value, replace
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from holdfast.client.interceptors import Interceptor
     from holdfast.client.payload import Payload, Unset
 
-__all__ = ["NOTHING", "Plan", "changed"]
+__all__ = ["NOTHING", "Plan", "changed", "options_of"]
 
 NOTHING: Final[Mapping[str, Any]] = {}
 """No headers, no parameters, no options: most plans share it, and nobody writes into it."""
@@ -69,3 +70,15 @@ class Plan(Value):
 def changed(plan: Plan, **changes: Any) -> Plan:
     """A copy that differs in these."""
     return replace(plan, **changes)
+
+
+def options_of(options: Mapping[str, Any] | None = None, **given: Any) -> Mapping[str, Any]:
+    """Per-request options: what is ``given``, where it is not None, and ``options`` over it.
+
+    Raises `InvalidOption` here, and not when they are sent.
+    """
+    merged = {name: value for name, value in given.items() if value is not None}
+    if options:
+        merged |= options
+    read_options({OPTIONS: merged})
+    return merged or NOTHING

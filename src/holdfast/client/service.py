@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from types import CodeType, GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
-from holdfast.call import OPTIONS, read_options
 from holdfast.client.backend import Backend, FamilyName
 from holdfast.client.channel import Auth, Channel
 from holdfast.client.fields import headers_of
 from holdfast.client.payload import UNSET, Unset, checked_compress
-from holdfast.client.plan import NOTHING
+from holdfast.client.plan import NOTHING, options_of
 from holdfast.client.resource import Resource
 from holdfast.client.verbs import Verbs
 from holdfast.core.address import address_of
@@ -124,8 +123,7 @@ class Service(Verbs):
             fixed[version_header] = api_version
         elif api_version is not None:
             base_url = f"{base_url.rstrip('/')}{template_of('/{api_version}').fill({'api_version': api_version})}"
-        options = NOTHING if deadline is None else {"deadline": deadline}
-        read_options({OPTIONS: options})
+        options = options_of(deadline=deadline)
         if status_errors:
             from holdfast.client.failures import check_status_errors
 
@@ -212,8 +210,7 @@ class Service(Verbs):
         ``options`` are per-request options for all of its calls (``identity``, ``key``, ``cache``, ...). Interceptors
         are copied. It has nothing to close; the service it comes from has.
         """
-        given = {**({} if deadline is None else {"deadline": deadline}), **(options or {})}
-        read_options({OPTIONS: given})
+        given = options_of(options, deadline=deadline)
         made = object.__new__(type(self))
         kept = {name: value for name, value in vars(self).items() if not isinstance(value, Resource)}
         vars(made).update(kept)
