@@ -76,8 +76,10 @@ MAY_SEE: Final[Mapping[str, frozenset[str]]] = {
     "holdfast.by_origin": BELOW_POLICIES,
     "holdfast._entry": BELOW_POLICIES | {"holdfast.by_origin", "holdfast.policies"},
     "holdfast._layers": BELOW_POLICIES | {"holdfast.policies", "holdfast.stores"},  # it makes the default store
+    "holdfast._changes": BELOW_POLICIES | {"holdfast._layers", "holdfast.policies"},
     "holdfast.pipeline": BELOW_POLICIES
-    | {"holdfast._describe", "holdfast._entry", "holdfast._layers", "holdfast.by_origin", "holdfast.policies"},
+    | {"holdfast._changes", "holdfast._describe", "holdfast._entry", "holdfast._layers", "holdfast.by_origin"}
+    | {"holdfast.policies"},
     "holdfast.asgi": KNOWN_TO_ALL | {"holdfast._deadline"},
     "holdfast._door": BELOW_POLICIES | {"holdfast.by_origin"},
     "holdfast.httpx": FAMILY,

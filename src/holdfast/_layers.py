@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from holdfast.policies.rate_limit import RateLimiter
     from holdfast.policies.throttle import Throttling
 
-__all__ = ["ATTEMPT_TIMEOUT", "Changes", "Layers", "Policies", "changed", "checked"]
+__all__ = ["ATTEMPT_TIMEOUT", "Layers", "Policies", "checked", "limits_of"]
 
 ATTEMPT_TIMEOUT = 10.0
 _OUTERMOST_FIRST: Final = (
@@ -62,7 +62,6 @@ _OUTERMOST_FIRST: Final = (
     "pacing",
     "hooks",
 )
-_FIXED: Final = {"clock": "the state is in its times", "random": "the layers have it"}
 
 
 class Policies(TypedDict):
@@ -80,30 +79,6 @@ class Policies(TypedDict):
     fallback: Fallback | None
     offline: OfflineMode | None
     idempotency: IdempotencyKeys | None
-    hooks: Sequence[AttemptHook]
-    listeners: Sequence[Listener]
-    deadline: float | None
-    attempt_timeout: float | None
-    buffer_body: Auto
-    deadline_covers_body: Auto
-    max_body_bytes: int | None
-
-
-class Changes(TypedDict, total=False):
-    """What `Pipeline.reconfigure` takes."""
-
-    retry: Retry
-    budget: RetryBudget
-    breaker: CircuitBreaker
-    hedge: Hedge
-    throttle: Throttle
-    idempotency: IdempotencyKeys
-    rate_limit: Limit | Sequence[Limit]
-    pacing: Pacing | Mode
-    concurrency: ConcurrencyLimit | AdaptiveConcurrency
-    cache: Cache
-    fallback: Fallback
-    offline: OfflineMode
     hooks: Sequence[AttemptHook]
     listeners: Sequence[Listener]
     deadline: float | None
@@ -142,13 +117,11 @@ class Layers:
         self.limiter = _limiter(policies, clock, emitter)
         refusals = None if emitter is None else _refusal_telemetry(emitter)
         self.policies = policies
-        self.attempts = attempts = _attempts(policies, clock, emitter)
+        self.attempts = _attempts(policies, clock, emitter)
         self.hooks = _attempt_hooks(policies["hooks"]) if policies["hooks"] else None
         watch = None if self.switch is None else self.switch.watch
-        self.in_order: tuple[Middleware, ...] = _present(
-            self.caching,
-            watch,
-            self.keying,
+        # What needs neither methods, header fields nor bodies: all there is for what is not HTTP (`_calls`).
+        any_call = (
             self.hedging or self.retries,
             refusals,
             self.throttling,
@@ -156,21 +129,10 @@ class Layers:
             self.concurrency,
             self.observed_limits,
             self.limiter,
-            attempts,
-            self.hooks,
+            self.attempts,
         )
-        # For what is not HTTP (`_calls`): those that need neither methods, header fields nor bodies.
-        self.for_calls: tuple[Middleware, ...] = _present(
-            watch,
-            self.hedging or self.retries,
-            refusals,
-            self.throttling,
-            self.circuits,
-            self.concurrency,
-            self.observed_limits,
-            self.limiter,
-            attempts,
-        )
+        self.for_calls = _present(watch, *any_call)
+        self.in_order = _present(self.caching, watch, self.keying, *any_call, self.hooks)
 
     def offline_switch(self, mode: OfflineMode | None, clock: Clock) -> Switch:
         from holdfast.policies.offline import Switch
@@ -178,9 +140,8 @@ class Layers:
         return Switch(clock=clock, stored=self.caching, emitter=self.emitter, mode=mode)
 
     def reconfigure(self, policies: Policies) -> None:
-        """Give the layers other settings. Raises ValueError, and changes nothing, for what takes other layers."""
-        _check_same_layers(self.policies, policies)
-        limits, observed = _limits(policies, observed=False), _limits(policies, observed=True)
+        """Give the layers other settings, of which `_changes.check_same_layers` has nothing to say."""
+        limits, observed = limits_of(policies, observed=False), limits_of(policies, observed=True)
         retry, breaker, permits = policies["retry"], policies["breaker"], policies["concurrency"]
         throttle = policies["throttle"]
         if self.retries is not None and retry is not None:
@@ -222,7 +183,7 @@ class Layers:
         """The settings that have a layer, outermost first; one that only observes says so."""
         told: dict[str, object] = {name: self.policies[name] for name in _OUTERMOST_FIRST}
         observing = {name for name, setting in told.items() if getattr(setting, "observe", False)}
-        if not _limits(self.policies, observed=False):
+        if not limits_of(self.policies, observed=False):
             observing.add("rate_limit")
         return [f"{name} (observes)" if name in observing else name for name, setting in told.items() if setting]
 
@@ -254,74 +215,6 @@ class Layers:
             for key, value in by_key.items():
                 origins.setdefault(key, {})[name] = value
         return origins
-
-
-def _check_same_layers(before: Policies, after: Policies) -> None:
-    for name in (
-        "retry",
-        "budget",
-        "hedge",
-        "breaker",
-        "throttle",
-        "idempotency",
-        "concurrency",
-        "rate_limit",
-        "pacing",
-        "cache",
-        "fallback",
-        "offline",
-    ):
-        if (before[name] is None) != (after[name] is None):
-            raise ValueError(f"reconfigure neither adds nor takes away a layer: {name}={after[name]}")
-    functions = {"listeners": (before["listeners"], after["listeners"]), "hooks": (before["hooks"], after["hooks"])}
-    for name, (earlier, later) in functions.items():
-        if bool(earlier) != bool(later):
-            raise ValueError(f"reconfigure takes other {name} for {name}, got {later!r}")
-    _check_same_state(before, after)
-    if before["pacing"] != after["pacing"]:
-        adaptive = {pacing_of(each).adaptive for each in (before["pacing"], after["pacing"]) if each is not None}
-        if len(adaptive) > 1:
-            raise ValueError("reconfigure keeps whether pacing is adaptive")
-    permits = (before["concurrency"], after["concurrency"])
-    totals = [one.total is None for one in permits if isinstance(one, ConcurrencyLimit)]
-    if type(permits[0]) is not type(permits[1]) or len(set(totals)) > 1:
-        raise ValueError("reconfigure takes a concurrency limit for one of its kind, both with a total or without")
-    if before["rate_limit"] != after["rate_limit"]:
-        from holdfast.policies._gates import shape_of
-
-        shapes = [
-            [shape_of(limit) for limit in (*_limits(each, observed=False), *_limits(each, observed=True))]
-            for each in (before, after)
-        ]
-        if shapes[0] != shapes[1]:
-            raise ValueError("reconfigure keeps how many limits there are, of which kind, and their key and observe")
-
-
-def _check_same_state(before: Policies, after: Policies) -> None:
-    """Raises ValueError where what was stored or noted under the settings before would be lost, or somebody else's."""
-    if before["cache"] is not None and after["cache"] is not None:
-        from holdfast.policies.cache import told_apart
-
-        kept = told_apart(before["cache"], after["cache"])
-        if kept is not None:
-            raise ValueError(f"reconfigure keeps the cache's {kept}: by it answers are found, purged, and told apart")
-    if before["offline"] is not None and after["offline"] is not None:
-        modes = (before["offline"], after["offline"])
-        if len({mode.file for mode in modes}) > 1:
-            raise ValueError("reconfigure keeps the file of the offline mode: what is noted in it would stay there")
-        if len({mode.after is None for mode in modes}) > 1:
-            raise ValueError("reconfigure neither adds nor takes away a layer: offline.after keeps being None, or not")
-
-
-def changed(before: Policies, changes: Mapping[str, Any]) -> Policies:
-    """``before`` with the changes. Raises ValueError for a setting that stays, TypeError for what is none."""
-    for name in changes.keys() - before.keys():
-        if name in _FIXED:
-            raise ValueError(f"reconfigure keeps the {name}: {_FIXED[name]}")
-        raise TypeError(f"a pipeline has no setting {name!r}")
-    merged: Any = {**before, **changes}
-    whole: Policies = merged
-    return whole
 
 
 def checked(policies: Policies, *, stacklevel: int = 3) -> Policies:
@@ -464,14 +357,14 @@ def _concurrency(policies: Policies, clock: Clock, emitter: Emitter | None) -> C
     return AdaptiveLimits(settings, clock=clock, emitter=emitter)
 
 
-def _limits(policies: Policies, *, observed: bool) -> list[Limit]:
+def limits_of(policies: Policies, *, observed: bool) -> list[Limit]:
     given = policies["rate_limit"]
     limits = [] if given is None else given if isinstance(given, Sequence) else [given]
     return [limit for limit in limits if limit.observe is observed]
 
 
 def _observed_limits(policies: Policies, clock: Clock, emitter: Emitter | None) -> ObservedLimits | None:
-    limits = _limits(policies, observed=True)
+    limits = limits_of(policies, observed=True)
     if not limits:
         return None
     from holdfast.policies.observed_limits import ObservedLimits
@@ -480,7 +373,7 @@ def _observed_limits(policies: Policies, clock: Clock, emitter: Emitter | None) 
 
 
 def _limiter(policies: Policies, clock: Clock, emitter: Emitter | None) -> RateLimiter | Listening | None:
-    limits, pacing = _limits(policies, observed=False), policies["pacing"]
+    limits, pacing = limits_of(policies, observed=False), policies["pacing"]
     if pacing not in (None, "guard"):
         pacing = pacing_of(pacing)
     if not limits and (pacing is None or pacing == "guard" or not pacing_of(pacing).adaptive):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from weakref import WeakKeyDictionary
 
 from holdfast._entry import Entry
-from holdfast._layers import ATTEMPT_TIMEOUT, Changes, Layers, Policies, changed, checked
+from holdfast._layers import ATTEMPT_TIMEOUT, Layers, Policies, checked
 from holdfast._wire import Family, Handler, Middleware, Q, R, ShortWay
 from holdfast.by_origin import Pipelines
 from holdfast.call import Owner
@@ -29,6 +29,7 @@ from holdfast.policies.pacing import Listening
 
 if TYPE_CHECKING:
     from holdfast._calls import Calls, Errors, Guard
+    from holdfast._changes import Changes
     from holdfast.core.gradient import AdaptiveConcurrency
     from holdfast.core.health import Health
     from holdfast.core.hedge import Hedge
@@ -348,10 +349,14 @@ class Pipeline:
         and what rules make of keys, of an offline mode its ``file``: the state stands on them. Of `Pipeline.of` only
         the deadline can be another.
         """
+        from holdfast._changes import changed, check_same_layers
+
         if self._in_order is not self._layers.in_order and changes.keys() - {"deadline"}:
             raise ValueError("a pipeline of layers of one's own has no setting but its deadline")
         given = changed(self._given, changes)
-        self._layers.reconfigure(checked(given))
+        policies = checked(given)
+        check_same_layers(self._layers.policies, policies)
+        self._layers.reconfigure(policies)
         self._given = given
         self._entry.reconfigure(given["deadline"], given["max_body_bytes"], sends_again=_sends_again(given))
         for rebind in [*self._bound.values()]:
