@@ -1,7 +1,7 @@
 """Stored answers in one SQLite file, which survives the process and may be shared by several.
 
 Here is what waits: each operation goes to a worker thread once, and comes back. What it does there is in
-`sqlite_rows`, and the file itself in `sqlite_file`.
+`sqlite_rows`, with long bodies in `sqlite_pieces`, and the file itself in `sqlite_file`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,8 @@ from holdfast.core.caching.entry import Entry
 from holdfast.stores.base import StoreError, Writer
 from holdfast.stores.encoding import epoch_of
 from holdfast.stores.sqlite_file import PAGE_BYTES, File
-from holdfast.stores.sqlite_rows import (
-    BATCH,
-    BATCH_BYTES,
-    LEASE,
-    PIECE_BYTES,
-    Tables,
-    new_long,
-    number_of,
-)
+from holdfast.stores.sqlite_pieces import BATCH, BATCH_BYTES, LEASE, PIECE_BYTES, new_long, number_of
+from holdfast.stores.sqlite_rows import Tables
 from holdfast.stores.sqlite_threads import Threads
 
 __all__ = ["SQLiteStore"]
@@ -182,7 +175,7 @@ class SQLiteStore:
                 if hold and abs(self._wall() - held_at) > LEASE / 2:
                     held_at = self._wall()
                     await threads.write(tables.renew, hold)
-                pieces = await threads.read(tables.pieces, long, index)
+                pieces = await threads.read(tables.pieces.read, long, index)
                 if sum(map(len, pieces)) != min(BATCH_BYTES, body.size - index * PIECE_BYTES):
                     raise StoreError(f"{self.path}: a body is damaged, or gone")
                 index += BATCH

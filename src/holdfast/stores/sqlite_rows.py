@@ -1,16 +1,13 @@
 """What a `SQLiteStore` does to its tables. Runs in worker threads, each method with a connection of its own.
 
-A body of at most 256 KiB stands in its entry's row. A longer one is cut into pieces, which are found by its
-number. Its life does not hang on a transaction, since nobody should hold one open for as long as somebody else
-reads a gigabyte: it goes when no entry has it *and* nobody holds it. A hold ends by itself, so that the dead keep
-nothing.
+A body of at most 256 KiB stands in its entry's row; a longer one lies beside it, in pieces (`sqlite_pieces`).
 """
 
 from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 from zlib import crc32
@@ -21,15 +18,12 @@ from holdfast.core.caching.key import split_key
 from holdfast.stores.base import StoreError
 from holdfast.stores.encoding import Metadata, Unreadable, decode, encode
 from holdfast.stores.sqlite_file import PAGE_BYTES, give_back, number, transaction
+from holdfast.stores.sqlite_pieces import Pieces, blob_of, new_long, number_of
 
 Kind: TypeAlias = Literal["url", "prefix", "tag"]
 
 INLINE_BYTES: Final = 256 * 1024
-PIECE_BYTES: Final = 60 * 1024  # fills 15 pages and an eighth; 64 KiB would take 17
-BATCH: Final = 16  # pieces that are read or written at once
-BATCH_BYTES: Final = BATCH * PIECE_BYTES
 
-LEASE: Final = 600.0  # seconds for which a hold lasts, unless it is renewed
 _REMEMBERED: Final = 600.0  # seconds for which a purge is
 _STAMPED: Final = 60  # seconds; an entry is stamped as used no more often than that
 _STAMPS: Final = 1000  # that wait to be written
@@ -45,6 +39,7 @@ class Tables:
         self.max_bytes = max_bytes
         self._max_pages = max_bytes // PAGE_BYTES
         self._max_variants = max_variants
+        self.pieces = Pieces(clock)
         # Of the next transaction that writes anyway. A dict and a set of CPython need no lock for single steps.
         self._used: dict[int, int] = {}
         self._spoiled: set[int] = set()
@@ -112,7 +107,7 @@ class Tables:
     def clear(self, connection: sqlite3.Connection) -> None:
         """Remove everything but the secret, and give the space back."""
         self.purge(connection, "prefix", "")
-        while self._collect(connection):
+        while self.pieces.collect(connection):
             pass
         while number(connection, "freelist_count"):  # in steps, so that others get their turn
             give_back(connection, _SLICE)
@@ -153,11 +148,10 @@ class Tables:
         with transaction(connection):
             self._stamp(connection)
             if not hold:
-                hold = self._hold(connection, long)
-                connection.execute("INSERT INTO loose VALUES (?, 0)", (long,))
-            elif not self._renew(connection, hold):
+                hold = self.pieces.begin(connection, long)
+            elif not self.pieces.renew(connection, hold):
                 raise StoreError("the body was given up, because nothing was added to it for too long")
-            self._add(connection, long, size, content)
+            self.pieces.add(connection, long, size, content)
             self._make_room(connection)
         self.tidy(connection)
         return hold
@@ -167,12 +161,12 @@ class Tables:
     ) -> Entry | None:
         """Add the last pieces, and store ``entry`` with the body."""
         with transaction(connection):
-            if not self._renew(connection, hold):
+            if not self.pieces.renew(connection, hold):
                 raise StoreError("the body was given up, because nothing was added to it for too long")
-            self._add(connection, long, size, content)
+            self.pieces.add(connection, long, size, content)
             self._stamp(connection)
-            stored = self._place(connection, entry.with_body(Blob(size + len(content), _name(long))))
-            connection.execute("DELETE FROM holds WHERE id = ?", (hold,))
+            stored = self._place(connection, entry.with_body(blob_of(long, size + len(content))))
+            self.pieces.release(connection, hold)
             self._make_room(connection)
         self.tidy(connection)
         return stored
@@ -180,35 +174,23 @@ class Tables:
     def hold(self, connection: sqlite3.Connection, long: int) -> int:
         """Keep a body from being removed."""
         with transaction(connection):
-            if not _is_there(connection, long):
+            if not self.pieces.has(connection, long):
                 raise StoreError("the body is gone")
-            return self._hold(connection, long)
+            return self.pieces.hold(connection, long)
 
     def renew(self, connection: sqlite3.Connection, hold: int) -> None:
         """Keep it for longer. Comes too late only for one that was left alone for minutes; then it may be gone."""
         with transaction(connection):
-            self._renew(connection, hold)
+            self.pieces.renew(connection, hold)
 
     def release(self, connection: sqlite3.Connection, hold: int) -> None:
         with transaction(connection):
-            connection.execute("DELETE FROM holds WHERE id = ?", (hold,))
+            self.pieces.release(connection, hold)
         self.tidy(connection)
-
-    def pieces(self, connection: sqlite3.Connection, long: int, first: int) -> list[bytes]:
-        """Up to `BATCH` pieces, from one of them on; each is whole and in its place, or it is a `StoreError`."""
-        begin = _piece(long, first)
-        rows = connection.execute(
-            "SELECT id, checksum, content FROM pieces WHERE id >= ? AND id < ? ORDER BY id",
-            (begin, begin + BATCH),
-        ).fetchall()
-        for expected, (found, checksum, content) in enumerate(rows, begin):
-            if found != expected or not isinstance(content, bytes) or crc32(content) != checksum:
-                raise StoreError("the body is damaged, or gone")
-        return [content for _, _, content in rows]
 
     def tidy(self, connection: sqlite3.Connection) -> None:
         """One step of what can wait: a part of a body that nobody wants any more, some space given back."""
-        self._collect(connection)
+        self.pieces.collect(connection)
         pages, free = number(connection, "page_count"), number(connection, "freelist_count")
         surplus = max(pages - self._max_pages, free - max(_SLICE, pages // 5))
         if free and surplus > 0:
@@ -246,7 +228,7 @@ class Tables:
         body, checksum, long = entry.body, 0, None
         if isinstance(body, Blob):
             long = number_of(body)
-            if long is None or not _is_there(connection, long):
+            if long is None or not self.pieces.has(connection, long):
                 return None
             connection.execute("DELETE FROM entries WHERE long = ?", (long,))
         elif len(body) > INLINE_BYTES:
@@ -262,8 +244,8 @@ class Tables:
             return None
         if long is not None:
             if isinstance(body, bytes):
-                self._add(connection, long, 0, body)
-            body = Blob(entry.size, _name(long))
+                self.pieces.add(connection, long, 0, body)
+            body = blob_of(long, entry.size)
             connection.execute("DELETE FROM loose WHERE long = ?", (long,))
         row = connection.execute(
             "INSERT INTO entries (url, who, variant, wall, used, bytes, record, body, long) "
@@ -336,14 +318,7 @@ class Tables:
         used = number(connection, "page_count") - number(connection, "freelist_count")
         if used <= pages:
             return 0
-        now = self._clock.wall()
-        (pending,) = connection.execute(
-            "SELECT coalesce(sum(bytes), 0) FROM loose WHERE NOT EXISTS "
-            "(SELECT 1 FROM holds WHERE holds.long = loose.long AND until BETWEEN ? AND ?)",
-            (now, now + LEASE),
-        ).fetchone()
-        excess: int = (used - pages) * PAGE_BYTES - pending
-        return excess
+        return (used - pages) * PAGE_BYTES - self.pieces.unwanted_bytes(connection)
 
     def _stamp(self, connection: sqlite3.Connection) -> None:
         """Write down when entries were used, and remove those that could not be read."""
@@ -373,96 +348,16 @@ class Tables:
         finally:
             connection.execute(f"PRAGMA busy_timeout = {waiting}")
 
-    def _add(self, connection: sqlite3.Connection, long: int, size: int, content: bytes) -> None:
-        """Pieces of ``content``, behind ``size`` bytes, which are a whole number of pieces."""
-        first, odd = divmod(size, PIECE_BYTES)
-        assert not odd, "only the last piece is a short one"
-        connection.executemany(
-            "INSERT INTO pieces VALUES (?, ?, ?)",
-            ((_piece(long, index), crc32(piece), piece) for index, piece in enumerate(_cut(content), first)),
-        )
-        connection.execute("UPDATE loose SET bytes = ? WHERE long = ?", (size + len(content), long))
-
-    def _hold(self, connection: sqlite3.Connection, long: int) -> int:
-        until = self._clock.wall() + LEASE
-        hold = connection.execute("INSERT INTO holds (long, until) VALUES (?, ?)", (long, until)).lastrowid
-        assert hold is not None, "it was inserted"
-        return hold
-
-    def _renew(self, connection: sqlite3.Connection, hold: int) -> bool:
-        until = self._clock.wall() + LEASE
-        return connection.execute("UPDATE holds SET until = ? WHERE id = ?", (until, hold)).rowcount == 1
-
-    def _collect(self, connection: sqlite3.Connection) -> bool:
-        """Remove some pieces of a body that no entry has and nobody holds; False if there is none."""
-        now = self._clock.wall()
-        lease = (now, now + LEASE)  # one that ends later was made before the clock was set back
-        unheld = "SELECT 1 FROM holds WHERE holds.long = loose.long"
-        found = connection.execute(
-            f"SELECT long FROM loose WHERE NOT EXISTS ({unheld} AND until BETWEEN ? AND ?) LIMIT 1", lease
-        ).fetchone()
-        if found is None:
-            return False
-        with transaction(connection):
-            connection.execute("DELETE FROM holds WHERE until NOT BETWEEN ? AND ?", lease)
-            if connection.execute(f"SELECT 1 FROM loose WHERE long = ? AND NOT EXISTS ({unheld})", found).fetchone():
-                self._shrink(connection, found[0])
-        return True
-
-    def _shrink(self, connection: sqlite3.Connection, long: int) -> None:
-        removed = 0
-        if not connection.execute("SELECT 1 FROM entries WHERE long = ?", (long,)).fetchone():
-            removed = connection.execute(
-                "DELETE FROM pieces WHERE id IN (SELECT id FROM pieces WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
-                (_piece(long, 0), _piece(long + 1, 0), 2 * BATCH),
-            ).rowcount
-        if removed == 2 * BATCH:
-            connection.execute("UPDATE loose SET bytes = max(0, bytes - ?) WHERE long = ?", (2 * BATCH_BYTES, long))
-        else:
-            connection.execute("DELETE FROM loose WHERE long = ?", (long,))
-
-
-def new_long() -> int:
-    """A number for a body, which is no other's: neither now, nor in a file that took this one's place."""
-    return secrets.randbits(38) + 1
-
-
-def number_of(blob: Blob) -> int | None:
-    """The number in a body's name; None for a name that is not of our making."""
-    try:
-        long = int(blob.name, 16)
-    except ValueError:
-        return None
-    return long if 0 < long <= 1 << 38 else None
-
-
-def _name(long: int) -> str:
-    return f"{long:x}"
-
-
-def _piece(long: int, index: int) -> int:
-    assert index < 1 << 24, "a body has at most 960 GiB"
-    return (long << 24) + index
-
-
-def _cut(content: bytes) -> Iterator[bytes]:
-    return (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
-
 
 def _body(metadata: Metadata, body: object, long: object) -> bytes | Blob:
     """The body of a row, for its metadata; `Unreadable` if it is another, or damaged. None in a listing."""
     if isinstance(long, int):
-        return Blob(metadata.size, _name(long))
+        return blob_of(long, metadata.size)
     if body is None:
         return Blob(metadata.size, "")
     if not isinstance(body, bytes) or len(body) != metadata.size or crc32(body) != metadata.checksum:
         raise Unreadable("the body is damaged")
     return body
-
-
-def _is_there(connection: sqlite3.Connection, long: int) -> bool:
-    """Whether a body is whole: one that is being removed loses its first piece first."""
-    return connection.execute("SELECT 1 FROM pieces WHERE id = ?", (_piece(long, 0),)).fetchone() is not None
 
 
 def _columns(key: str) -> tuple[bytes, bytes]:
