@@ -29,6 +29,7 @@ DECLARED: Final = frozenset(
 MAY_IMPORT_BESIDES: Final = {
     "httpx.py": frozenset({"httpx", "httpcore"}),
     "httpx2.py": frozenset({"httpx2", "httpcore2"}),
+    "client/inputs.py": frozenset({"annotationlib"}),  # the standard library's, from Python 3.14 on
     "client/decode_msgspec.py": frozenset({"msgspec"}),  # these two are imported only for such a type
     "client/decode_pydantic.py": frozenset({"pydantic"}),
     "telemetry/opentelemetry.py": frozenset({"opentelemetry"}),
