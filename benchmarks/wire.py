@@ -4,6 +4,9 @@ One origin on loopback in its own process, one event loop here, callers in close
 in each round, and a round's figure is a rate over a short time after a warm-up. Rates on a shared machine
 drift, so a ratio is taken within each round; medians of the rounds are shown.
 
+Beside the rates stand those for each second that this process computed: where the callers' side is what holds the calls
+back, as from 16 callers on, they are the rates of a machine whose processor nobody else takes away.
+
     python -m benchmarks.wire [--quick] [--rounds N] [--seconds S] [--json]
     python -m benchmarks.wire --without-sniffio       # the bare clients as a fresh install of them runs
 """
@@ -18,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import Any, Final
 
@@ -33,8 +36,12 @@ BARS: Final = {  # ours, over whom, and at least how many times as fast at each 
     ("holdfast.httpx2", "httpx2"): (0.85, 0.9, 0.9, 0.9),
 }
 
-Rates = Rounds
-"""Requests a second by subject, one figure for each round."""
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Requests by subject, one figure for each round: for each second that passed, and for each that we computed."""
+
+    passed: Rounds
+    computed: Rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,8 @@ def subjects(*, with_ours: bool) -> list[Subject]:
     return found
 
 
-async def rate(client: Any, url: str, concurrency: int, seconds: float) -> float:
-    """Requests per second of ``concurrency`` callers, each with one request after the other."""
+async def rate(client: Any, url: str, concurrency: int, seconds: float) -> tuple[float, float]:
+    """Requests of ``concurrency`` callers, each with one after the other: per second, and per second of CPU."""
     served = 0
     until = time.perf_counter() + seconds
 
@@ -88,14 +95,14 @@ async def rate(client: Any, url: str, concurrency: int, seconds: float) -> float
             assert len(response.content) == DEFAULT_BYTES, response
             served += 1
 
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     await asyncio.gather(*(caller() for _ in range(concurrency)))
-    return served / (time.perf_counter() - started)
+    return served / (time.perf_counter() - started), served / (time.process_time() - computed)
 
 
 async def measure(url: str, contenders: Sequence[Subject], concurrency: int, rounds: int, seconds: float) -> Rates:
     """The rates of each subject, one of each interleaved round."""
-    rates: Rates = {subject.name: [] for subject in contenders}
+    rates = Rates({subject.name: [] for subject in contenders}, {subject.name: [] for subject in contenders})
     async with AsyncExitStack() as stack:
         clients = [
             (subject.name, await stack.enter_async_context(subject.client(concurrency))) for subject in contenders
@@ -105,30 +112,34 @@ async def measure(url: str, contenders: Sequence[Subject], concurrency: int, rou
             turn = number % len(clients)
             for name, client in clients[turn:] + clients[:turn]:
                 await rate(client, url, concurrency, seconds / 4)  # connections are open again after this
-                rates[name].append(await rate(client, url, concurrency, seconds))
+                passed, computed = await rate(client, url, concurrency, seconds)
+                rates.passed[name].append(passed)
+                rates.computed[name].append(computed)
     return rates
 
 
 def figures(results: dict[int, Rates]) -> list[Figure]:
     """Rates, then their ratios with the bars beside them; a cell for each concurrency."""
     found: list[Figure] = []
-    for name in next(iter(results.values())):
-        cells = [f"{statistics.median(rates[name]):.0f}".rjust(6) for rates in results.values()]
+    names = list(next(iter(results.values())).passed)
+    for name in names:
+        cells = [f"{statistics.median(rates.passed[name]):.0f}".rjust(6) for rates in results.values()]
         found.append(Figure(name, " ".join(cells), "requests/s"))
-    if "holdfast.httpx" not in next(iter(results.values())):
+    if "holdfast.httpx" not in names:
         return found
     for (name, other), bars in BARS.items():
         least = {level: bars[CONCURRENCY.index(level)] for level in results}
-        ratios = {level: median_ratio(rates, name, other) for level, rates in results.items()}
-        found.append(
-            Figure(
-                f"{name} / {other}",
-                " ".join(f"{ratio:.2f}".rjust(6) for ratio in ratios.values()),
-                ">= " + " ".join(f"{bar:.2f}" for bar in least.values()),
-                all(ratios[level] >= least[level] for level in results),
-            )
-        )
+        bar = ">= " + " ".join(f"{bar:.2f}" for bar in least.values())
+        ratios = {level: median_ratio(rates.passed, name, other) for level, rates in results.items()}
+        kept = all(ratios[level] >= least[level] for level in results)
+        found.append(Figure(f"{name} / {other}", _cells(ratios), bar, kept))
+        computed = {level: median_ratio(rates.computed, name, other) for level, rates in results.items()}
+        found.append(Figure("  for each second computed", _cells(computed)))
     return found
+
+
+def _cells(ratios: dict[int, float]) -> str:
+    return " ".join(f"{ratio:.2f}".rjust(6) for ratio in ratios.values())
 
 
 def report(
@@ -138,9 +149,9 @@ def report(
     contenders = subjects(with_ours=not without_sniffio)
     with Origin() as url:
         results = {level: asyncio.run(measure(url, contenders, level, rounds, seconds)) for level in levels}
-    data = {str(level): rates for level, rates in results.items()}
+    found = {str(level): asdict(rates) for level, rates in results.items()}
     concurrency = ", ".join(map(str, levels))
-    return Section(f"On the wire, over loopback, at concurrency {concurrency}", figures(results), data)
+    return Section(f"On the wire, over loopback, at concurrency {concurrency}", figures(results), found)
 
 
 def hide_sniffio() -> None:

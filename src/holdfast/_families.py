@@ -6,7 +6,8 @@ import logging
 import ssl
 from collections.abc import Sequence
 from itertools import chain
-from typing import Protocol, TypeAlias
+from operator import itemgetter
+from typing import Final, Protocol, TypeAlias
 
 __all__ = [
     "append_field",
@@ -124,6 +125,7 @@ def refuse_inner_retries(inner: object) -> None:
 
 
 _Lines: TypeAlias = list[tuple[bytes, bytes, bytes]]
+_NAME_AND_VALUE: Final = itemgetter(1, 2)
 
 
 class _Headers(Protocol):
@@ -144,10 +146,10 @@ def _lines(headers: _Headers) -> _Lines | None:
 
 def fields_of(headers: _Headers) -> dict[bytes, bytes]:
     """Header fields for looking up: names in small letters, repeated lines joined by commas (RFC 9110 5.2)."""
-    lines = _lines(headers)
+    lines: _Lines | None = getattr(headers, "_list", None)  # as `_lines`; this is asked twice for each call
     if lines is None:
         lines = [(name, name.lower(), value) for name, value in headers.raw]
-    fields = {name: value for _, name, value in lines}
+    fields = dict(map(_NAME_AND_VALUE, lines))
     if len(fields) < len(lines):
         repeated: dict[bytes, list[bytes]] = {}
         for _, name, value in lines:

@@ -13,7 +13,9 @@ from holdfast.core.caching.entry import Entry, Exchange
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
 from holdfast.core.caching.parts import PARTIAL, Completed, completing, judge_rest
+from holdfast.core.caching.key import Identity
 from holdfast.core.caching.ranges import Span
+from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Complete, Fresh, Miss, Validate, Why, decide
 from holdfast.core.caching.stale import ERRORS, Trouble, if_error
 from holdfast.core.caching.storing import Storable
@@ -71,31 +73,38 @@ class Fetches(Generic[Q, R]):
             and _NOT_FOR_ALL.isdisjoint(ask.fields)
             and self._flights.find(trip.key) is None
         ):
-            return self._first(trip, reuse.why)
+            return self.first(trip.request, trip.call, ask, trip.key, trip.url, trip.identity, reuse.why)
         return self._together(trip, reuse)
 
-    async def _first(self, trip: Trip[Q], why: Why) -> R:
-        """Nothing is stored and nobody asks yet. Most such answers may not be stored, so little is made until then."""
-        mark = trip.mark = self._shelf.mark
-        flight = self._flights.lead(trip.key, mark)
-        call, response = trip.call, None
+    async def first(
+        self, request: Q, call: Call, ask: Ask, key: str, url: str, identity: Identity, why: Why
+    ) -> R:
+        """A GET of the whole, of which nothing is stored, and nobody asks yet.
+
+        Most such answers may not be stored, so until that is known nothing is made but a mark for those who come next.
+        """
+        mark = self._shelf.mark
+        flight = self._flights.lead(key, mark)
+        response = None
         try:
             began, earlier = self._monotonic(), len(call.attempts)
-            response = await self._inner(trip.request)
-            exchange = self._came(call, began, earlier)
+            response = await self._inner(request)
             fields = fields_of(response.headers)
-            judged = self._keeping.judged(trip, response, exchange, fields)
-            if isinstance(judged, Storable):
-                return await self._keeping.pass_on(trip, response, judged.entry, fields, why, flight)
-            self._flights.land(trip.key, flight)
-            told = cache_status.forwarded(why, detail=judged.reason)
-            return passed_on(response, call, self._counts, told, "miss", fields)
+            reason = self._keeping.forbidden(ask, call, response.status_code, fields)
+            if reason is None:
+                trip = Trip(request, call, ask, key, url, identity, mark, mark=mark)
+                judged = self._keeping.entered(trip, response, self._came(call, began, earlier), fields)
+                if isinstance(judged, Storable):
+                    return await self._keeping.pass_on(trip, response, judged.entry, fields, why, flight)
+                reason = judged.reason
+            self._flights.land(key, flight)
+            return passed_on(response, call, self._counts, cache_status.forwarded(why, reason), "miss", fields)
         except BaseException as error:
             if response is not None:
                 await close(response)
-            self._lost(trip, flight, error)
+            self._lost(key, call, flight, error)
             if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
-                raise self._family.refusal(error, trip.request) from None
+                raise self._family.refusal(error, request) from None
             raise
 
     async def _together(self, trip: Trip[Q], reuse: Lacking) -> R:
@@ -129,17 +138,17 @@ class Fetches(Generic[Q, R]):
         try:
             return await self._exchange(trip, reuse, flight)
         except BaseException as error:
-            self._lost(trip, flight, error)
+            self._lost(trip.key, trip.call, flight, error)
             raise
 
-    def _lost(self, trip: Trip[Q], flight: Flight, error: BaseException) -> None:
+    def _lost(self, key: str, call: Call, flight: Flight, error: BaseException) -> None:
         """The leader has no answer for those who wait: one of them leads, or all go their own way."""
-        if not isinstance(error, Exception) or self._is_callers_own(error, trip.call):
-            self._flights.leave(trip.key, flight)
+        if not isinstance(error, Exception) or self._is_callers_own(error, call):
+            self._flights.leave(key, flight)
             return
         if isinstance(error, (Refused, self._family.transport_error)):
-            flight.trouble = trouble_of(error, trip.call, self._family)
-        self._flights.land(trip.key, flight)
+            flight.trouble = trouble_of(error, call, self._family)
+        self._flights.land(key, flight)
 
     def _is_callers_own(self, error: Exception, call: Call) -> bool:
         """Whether it ended because the caller had no more time: that says nothing about the origin."""

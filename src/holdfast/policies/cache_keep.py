@@ -16,7 +16,7 @@ from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import PARTIAL, cut_off, judge_part
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Why
-from holdfast.core.caching.storing import Storable, Unstorable, entered, objection
+from holdfast.core.caching.storing import Objection, Storable, Unstorable, entered, forbidden
 from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
 from holdfast.policies.cache_ranges import Parts
@@ -68,13 +68,16 @@ class Keeping(Generic[Q, R]):
     ) -> R:
         """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
         fields = fields_of(response.headers)
-        judged = self.judged(trip, response, exchange, fields)
-        if isinstance(judged, Storable):
-            return await self.pass_on(trip, response, judged.entry, fields, why, flight, remove=remove, sent=sent)
+        reason = self.forbidden(trip.ask, trip.call, response.status_code, fields)
+        if reason is None:
+            judged = self.entered(trip, response, exchange, fields)
+            if isinstance(judged, Storable):
+                return await self.pass_on(trip, response, judged.entry, fields, why, flight, remove=remove, sent=sent)
+            reason = judged.reason
         self._flights.land(trip.key, flight)
         if remove:
             await self._shelf.delete(trip.key)
-        told = cache_status.forwarded(why, status=sent, detail=judged.reason)
+        told = cache_status.forwarded(why, reason, status=sent)
         return passed_on(response, trip.call, self._counts, told, "miss", fields)
 
     async def pass_on(
@@ -99,19 +102,23 @@ class Keeping(Generic[Q, R]):
             self._flights.land(trip.key, flight)
             if remove:
                 await self._shelf.delete(trip.key)
-        told = cache_status.forwarded(why, status=sent, stored=stored, detail=unstored)
+        told = cache_status.forwarded(why, unstored, status=sent, stored=stored)
         return passed_on(response, trip.call, self._counts, told, "miss", fields)
 
-    def judged(self, trip: Trip[Q], response: R, exchange: Exchange, fields: Fields) -> Storable | Unstorable:
-        ask, key, status, policy = trip.ask, trip.key, response.status_code, self._policy
-        if status == 401 and trip.call.options.identity is not None and ask.terms.lifetime(status) is None:
-            return Unstorable("status")  # it is about a token, which the identity outlives
+    def forbidden(self, ask: Ask, call: Call, status: int, fields: Fields) -> Objection | None:
+        """Why an answer must not be stored, as far as that can be told without making an entry of it."""
         if status == PARTIAL:
-            return judge_part(ask, key, response.headers.raw, exchange, policy, trip.identity, fields)
-        reason = objection(ask, status, fields, exchange, policy)
-        if reason is not None:
-            return Unstorable(reason)
-        return entered(ask, key, status, response.headers.raw, exchange, policy, trip.identity, fields)
+            return None  # a part is judged as the whole that it is of
+        if status == 401 and call.options.identity is not None and ask.terms.lifetime(status) is None:
+            return "status"  # it is about a token, which the identity outlives
+        return forbidden(ask, status, fields, self._policy)
+
+    def entered(self, trip: Trip[Q], response: R, exchange: Exchange, fields: Fields) -> Storable | Unstorable:
+        """The entry of an answer that is not `forbidden`."""
+        ask, status, policy, identity = trip.ask, response.status_code, self._policy, trip.identity
+        if status == PARTIAL:
+            return judge_part(ask, trip.key, response.headers.raw, exchange, policy, identity, fields)
+        return entered(ask, trip.key, status, response.headers.raw, exchange, policy, identity, fields)
 
     async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
         """See to it that the body is stored; True if it is already.

@@ -5,7 +5,7 @@ The decisions are in `holdfast.core.caching`; here they are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Generic, Literal
@@ -16,7 +16,7 @@ from holdfast._families import fields_of
 from holdfast._wire import AROUND_ATTEMPT, Family, Handler, Q, R, RequestLike
 from holdfast.call import CALL, DEFAULT_OPTIONS, Call, Options
 from holdfast.core.caching import cache_status
-from holdfast.core.caching.directives import RequestDirectives
+from holdfast.core.caching.directives import NO_REQUEST_DIRECTIVES, RequestDirectives
 from holdfast.core.caching.entry import Entry
 from holdfast.core.caching.fields import Fields
 from holdfast.core.caching.groups import group_tag_within, read_groups
@@ -24,7 +24,7 @@ from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
 from holdfast.core.caching.key import CERTIFICATE, EVERYBODY, Identity, key_of_target, origin_of, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
-from holdfast.core.caching.reuse import Bypass, Complete, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
+from holdfast.core.caching.reuse import HEEDED, Bypass, Complete, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
 from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies._aside import close
@@ -37,6 +37,8 @@ __all__ = ["CacheLayer"]
 
 _ASKED: Final = ""
 """Why the cache keeps out of a request whose caller said so: that needs no explanation."""
+_AROUND: Final = frozenset((AROUND_ATTEMPT, "target"))
+"""Extensions of a request that may keep the cache out."""
 
 
 class CacheLayer(Generic[Q, R]):
@@ -58,9 +60,12 @@ class CacheLayer(Generic[Q, R]):
         self._rules = shared.rules
         self._signed = shared.signed
         self._everybody = shared.policy.shared
+        self._heedful = shared.rules is not None or shared.signed  # of what is no part of a request
         self._answers = Answers(family, shared.shelf)
         fetches = Fetches(inner, family, shared, self._answers)
         self._fetch = fetches.fetch
+        self._first = fetches.first
+        self._under_way = shared.flights.find
         self._refresh = Refreshes(fetches, family, shared).begin
 
     def find(self, ask: Ask, url: str, options: Options, limit: int | None, *, signed: bool) -> Found[Q, R] | None:
@@ -87,18 +92,42 @@ class CacheLayer(Generic[Q, R]):
     def give(self, found: Found[Q, R], call: Call) -> None:
         """Count what was found, and note in its call's record that this is the answer."""
         left = found.entry.lifetime - found.age
-        call.cache_status = cache_status.hit(left)
+        call.cache_status = cache_status.hit(left).parameters.copy()
         self._given(call, found.age, left)
         found.call = call
 
-    async def handle(self, request: Q) -> R:
-        method = request.method
-        call: Call = request.extensions[CALL]
+    def handle(self, request: Q) -> Awaitable[R]:
+        method, extensions = request.method, request.extensions
+        call: Call = extensions[CALL]
         if method != "GET" and method != "HEAD":
-            return await self._change(request, call)
-        url = target(str(request.url))
-        ask = _ask_of(request, call)
-        options = call.options
+            return self._change(request, call)
+        url, fields, identity = target(str(request.url)), fields_of(request.headers), self._identity
+        lookup, host = self._shelf.lookup, fields.get(b"host")
+        if (  # what is left are requests of which nobody says anything that the cache would have to heed: most
+            self._heedful
+            or method != "GET"
+            or call.options is not DEFAULT_OPTIONS
+            or not HEEDED.isdisjoint(fields)
+            or not _AROUND.isdisjoint(extensions)
+            or host is None
+            or not url.startswith(_origins(host))
+            or identity is None
+            or lookup is None
+            or self._shelf.owed
+            or (call.owner is not None and call.owner.certificate is not None)
+        ):
+            return self._heeding(request, call, url, fields)
+        key = key_of_target(url, EVERYBODY if self._everybody else identity.partition(fields))
+        ask, entries = Ask(method, fields, NO_REQUEST_DIRECTIVES), lookup(key)
+        if entries is None:
+            return self._heeding(request, call, url, fields)
+        if not entries and self._under_way(key) is None:
+            return self._first(request, call, ask, key, url, identity, "uri-miss")
+        return self._looked_up(request, call, ask, key, url, identity, None, entries)
+
+    async def _heeding(self, request: Q, call: Call, url: str, fields: Fields) -> R:
+        """A GET or HEAD with all that a request, its options and a rule can say."""
+        ask, options = _ask_of(request, call, fields), call.options
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
             ask = _asked(ask, options.cache)
@@ -113,10 +142,21 @@ class CacheLayer(Generic[Q, R]):
         if identity is None:
             identity = await self._identify()
         url, key = self._keyed(ask, url, options, identity, rule)
-        shelf = self._shelf
-        entries = None if shelf.lookup is None or shelf.owed else shelf.lookup(key)
-        if entries is None:
-            entries = await shelf.get(key, url)
+        entries = await self._shelf.get(key, url)
+        return await self._looked_up(request, call, ask, key, url, identity, rule, entries)
+
+    async def _looked_up(
+        self,
+        request: Q,
+        call: Call,
+        ask: Ask,
+        key: str,
+        url: str,
+        identity: Identity,
+        rule: CacheRule | None,
+        entries: Sequence[Entry],
+    ) -> R:
+        """What is stored for a request, or what it takes to get an answer."""
         reuse = decide(ask, key, entries, now=self._monotonic(), policy=self._policy, identity=identity)
         if isinstance(reuse, Fresh):
             entry, age = reuse.entry, reuse.age
@@ -154,7 +194,7 @@ class CacheLayer(Generic[Q, R]):
         if method != "GET" and method != "HEAD":
             return None
         url, options = target(str(request.url)), call.options
-        ask = _ask_of(request, call)
+        ask = _ask_of(request, call, fields_of(request.headers))
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if "target" in request.extensions:
             return None
@@ -243,7 +283,7 @@ class CacheLayer(Generic[Q, R]):
             return "certificate"
         host = fields.get(b"host")
         # A Host of the caller's own names another resource than the URL does, and the key holds the URL.
-        if host is not None and not url.startswith(_authority(host), url.find("//") + 2):
+        if host is not None and not url.startswith(_origins(host)):
             return "host"
         return None
 
@@ -287,20 +327,21 @@ class CacheLayer(Generic[Q, R]):
 
     async def _around(self, request: Q, call: Call, why: Why, detail: str | None = None) -> R:
         response = await self._inner(request)
-        return passed_on(response, call, self._counts, cache_status.forwarded(why, detail=detail), "bypass")
+        return passed_on(response, call, self._counts, cache_status.forwarded(why, detail), "bypass")
 
 
-def _ask_of(request: RequestLike, call: Call) -> Ask:
-    ask = ask_of(request.method, fields_of(request.headers))
+def _ask_of(request: RequestLike, call: Call, fields: Fields) -> Ask:
+    ask = ask_of(request.method, fields)
     if call.owner is not None and call.owner.certificate is not None:
         ask.fields = {**ask.fields, CERTIFICATE: call.owner.certificate}
     return ask
 
 
 @lru_cache(maxsize=64)
-def _authority(host: bytes) -> str:
-    """How a URL goes on behind its ``//`` if this is its Host."""
-    return f"{host.decode('latin-1').lower()}/"
+def _origins(host: bytes) -> tuple[str, ...]:
+    """How a URL begins if this is its Host."""
+    authority = host.decode("latin-1").lower()
+    return f"http://{authority}/", f"https://{authority}/"
 
 
 def _asked(ask: Ask, option: str | Mapping[str, float]) -> Ask:

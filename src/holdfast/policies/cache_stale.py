@@ -28,7 +28,7 @@ def trouble_of(error: Exception, call: Call, family: Family[Q, R]) -> Trouble | 
     return Trouble(call.reason or name, error=name)
 
 
-def in_place_of(trouble: Trouble, left: float, *, collapsed: bool) -> cache_status.Told:
+def in_place_of(trouble: Trouble, left: float, *, collapsed: bool) -> cache_status.Member:
     """How a stored answer with ``left`` seconds to live is told of that stands in for ``trouble``.
 
     ``collapsed`` means that another call met with it.
@@ -36,4 +36,4 @@ def in_place_of(trouble: Trouble, left: float, *, collapsed: bool) -> cache_stat
     detail = "stale-if-error" if trouble.error is None else f"stale-if-error, {trouble.error}"
     if not trouble.sent:
         return cache_status.hit(left, detail=detail)
-    return cache_status.forwarded("stale", status=trouble.status, collapsed=collapsed, ttl=left, detail=detail)
+    return cache_status.forwarded("stale", detail, status=trouble.status, collapsed=collapsed, ttl=int(left // 1))

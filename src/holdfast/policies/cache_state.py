@@ -118,7 +118,7 @@ class Answers(Generic[Q, R]):
         self._head = _heads(family)
         self._outline = _outlines(family)
 
-    def from_memory(self, request: Q, ask: Ask, entry: Entry, body: bytes, age: float, told: cache_status.Told) -> R:
+    def from_memory(self, request: Q, ask: Ask, entry: Entry, body: bytes, age: float, told: cache_status.Member) -> R:
         """A response of ``entry``, whose ``body`` is in memory."""
         if _FOR_LESS.isdisjoint(ask.fields):
             status, head = entry.status, self._head(entry.head, *_marks(age, told))
@@ -127,7 +127,7 @@ class Answers(Generic[Q, R]):
             head = self._family.head([*headers, *_fields(*_marks(age, told))])
             body = body[start:stop]
         call: Call = request.extensions[CALL]
-        call.cache_status = told
+        call.cache_status = told.parameters.copy()
         return self._family.stored(request, status, head, b"" if ask.method == "HEAD" else body)
 
     def find(self, ask: Ask, entry: Entry, age: float, limit: int | None) -> Found[Q, R] | None:
@@ -156,11 +156,11 @@ class Answers(Generic[Q, R]):
         entry, call = found.entry, found.call
         assert isinstance(entry.body, bytes), "nothing else is found"
         assert call is not None, "it was given"
-        head = self._head(entry.head, *_marks(found.age, call.cache_status or {}))
+        head = self._head(entry.head, *_marks(found.age, cache_status.hit(entry.lifetime - found.age)))
         body = b"" if found.method == "HEAD" else entry.body
         return self._family.received(request, entry.status, head, body, {OPTIONS: call.record()})
 
-    async def open(self, request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Told) -> R | None:
+    async def open(self, request: Q, ask: Ask, entry: Entry, age: float, told: cache_status.Member) -> R | None:
         """As `from_memory`, wherever the body is; None if it cannot be read any more."""
         if isinstance(entry.body, bytes):
             return self.from_memory(request, ask, entry, entry.body, age, told)
@@ -172,7 +172,7 @@ class Answers(Generic[Q, R]):
             if reading is None:
                 return None
         call: Call = request.extensions[CALL]
-        call.cache_status = told
+        call.cache_status = told.parameters.copy()
         response = family.response(request, status, [*headers, *_fields(*_marks(age, told))], b"", rest=reading)
         if reading is not None:
             family.body(response).orphans = reading.shelf.orphans
@@ -201,10 +201,10 @@ def _outlines(family: Family[Q, R]) -> Callable[[bytes], tuple[HeadersLike, str 
     return outline
 
 
-def _marks(age: float, told: cache_status.Told) -> tuple[int | None, bytes]:
+def _marks(age: float, told: cache_status.Member) -> tuple[int | None, bytes]:
     """What our fields say: the Age, which says that nobody validated it for this request, and the Cache-Status."""
     # RFC 9111 5.1
-    return (int(age) if age >= 1 or "fwd-status" not in told else None), cache_status.member(told)
+    return (int(age) if age >= 1 or "fwd-status" not in told.parameters else None), told.text
 
 
 def _fields(age: int | None, status: bytes) -> list[tuple[bytes, bytes]]:
@@ -216,13 +216,14 @@ def unsatisfied(family: Family[Q, R], request: Q, call: Call, counts: Counts) ->
     """The answer to a request that wants nothing but a stored one (RFC 9111 5.2.1.7)."""
     counts.unsatisfied += 1
     call.source, call.cache = "cache", "unsatisfiable"
-    call.cache_status = cache_status.neither("only-if-cached")
-    headers = [(b"Content-Length", b"0"), (cache_status.NAME, cache_status.member(call.cache_status))]
+    told = cache_status.neither("only-if-cached")
+    call.cache_status = told.parameters
+    headers = [(b"Content-Length", b"0"), (cache_status.NAME, told.text)]
     return family.response(request, 504, headers, b"")
 
 
 def passed_on(
-    response: R, call: Call, counts: Counts, told: cache_status.Told, cache: str, fields: Fields | None = None
+    response: R, call: Call, counts: Counts, told: cache_status.Member, cache: str, fields: Fields | None = None
 ) -> R:
     """An answer of the origin's, with our word on it after those of the caches before us (RFC 9211 2).
 
@@ -232,10 +233,10 @@ def passed_on(
         counts.bypassed += 1
     else:
         counts.misses += 1
-    call.cache, call.cache_status = cache, told
-    headers, member = response.headers, cache_status.member(told)
+    call.cache, call.cache_status = cache, told.parameters.copy()
+    headers = response.headers
     if _LOWER_STATUS_FIELD in (fields_of(headers) if fields is None else fields):
-        headers[_STATUS_FIELD] = f"{headers.get(_STATUS_FIELD)}, {member.decode('ascii')}"
+        headers[_STATUS_FIELD] = f"{headers.get(_STATUS_FIELD)}, {told.text.decode('ascii')}"
     else:
-        append_field(headers, cache_status.NAME, member)
+        append_field(headers, cache_status.NAME, told.text)
     return response

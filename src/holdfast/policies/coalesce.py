@@ -71,12 +71,10 @@ class Flights:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._by_key: dict[str, Flight] = {}
+        self.find: Callable[[str], Flight | None] = self._by_key.get
 
     def __len__(self) -> int:
         return len(self._by_key)
-
-    def find(self, key: str) -> Flight | None:
-        return self._by_key.get(key)
 
     def lead(self, key: str, mark: int) -> Flight:
         """A new fetch, to be joined by whoever comes from now on; one that is under way is joined no more."""
@@ -87,7 +85,7 @@ class Flights:
         """The fetch is over: followers get ``entry``, or go their own way, all at once. Again: nothing happens."""
         if flight is None or flight.over:
             return
-        if self._by_key.get(key) is flight:
+        if self.find(key) is flight:
             del self._by_key[key]
         if entry is not None:
             flight.entry = entry

@@ -87,24 +87,31 @@ def judge(
     Decided from that alone; that the body came whole and is not too long is for the caller.
     """
     said = combine(headers) if said is None else said
-    reason = objection(ask, status, said, exchange, policy)
+    reason = forbidden(ask, status, said, policy)
     if reason is not None:
         return Unstorable(reason)
     return entered(ask, key, status, headers, exchange, policy, identity, said)
 
 
-def objection(ask: Ask, status: int, said: Fields, exchange: Exchange, policy: CachePolicy) -> Objection | None:
-    """The first half of `judge`, all that most answers of an API need: no entry is made of them."""
-    fields = heeded(said, ask)
+def forbidden(ask: Ask, status: int, said: Fields, policy: CachePolicy) -> Objection | None:
+    """The first half of `judge`: why the response must not be stored, as most answers of an API, or None."""
+    terms = ask.terms
+    fields = said if terms is NO_TERMS else heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
-    if reason := _objection(ask, status, fields, directives, policy):
+    if ask.method != "GET":
+        return "method"
+    if status < 200 or status in _NOT_WHOLE:
+        return "status"
+    if status != 200 and b"range" in ask.fields:
+        return "range"  # 416, and whatever else has to do with the range alone
+    if reason := may_keep(ask, directives, status, policy):
         return reason
-    if (
-        _VALIDATORS.isdisjoint(fields)
-        and not _lifetime(ask, status, fields, directives, exchange, policy)
-        and not of_use_when_stale(directives, policy)
-    ):
-        return "no lifetime and no validator"
+    if len(fields.get(b"connection", b"")) > LONGEST_LIST:
+        return "malformed"
+    if b"vary" in fields and vary_names(fields[b"vary"]) == ANYTHING:
+        return "vary"
+    if not _invited(status, fields, directives, policy) and terms.lifetime(status) is None:
+        return "status"
     return None
 
 
@@ -118,7 +125,13 @@ def entered(
     identity: Identity,
     said: Fields,
 ) -> Storable | Unstorable:
-    """The second half of `judge`, for a response that `objection` has none to."""
+    """The second half of `judge`: the entry of a response that is not `forbidden`, if it could ever be used."""
+    fields = said if ask.terms is NO_TERMS else heeded(said, ask)
+    if _VALIDATORS.isdisjoint(fields):
+        directives = effective_directives(fields, policy.targets)
+        lifetime = _lifetime(ask, status, fields, directives, exchange, policy)
+        if not lifetime and not of_use_when_stale(directives, policy):
+            return Unstorable("no lifetime and no validator")
     entry = make_entry(ask, key, status, headers, exchange, policy, identity, said)
     if entry is None:
         return Unstorable("malformed")
@@ -145,7 +158,7 @@ def make_entry(
     body.
     """
     terms = ask.terms
-    fields = heeded(said, ask)
+    fields = said if terms is NO_TERMS else heeded(said, ask)
     directives = effective_directives(fields, policy.targets)
     set_cookie = b"set-cookie" in said and b"set-cookie" not in terms.ignored and _keeps_cookies(key, policy)
     kept = stored_headers(headers, said, directives, policy, set_cookie=set_cookie)
@@ -291,26 +304,6 @@ def may_keep(ask: Ask, directives: ResponseDirectives, status: int, policy: Cach
             directives.must_revalidate or directives.public or directives.s_maxage is not None
         ):
             return "authorization"
-    return None
-
-
-def _objection(
-    ask: Ask, status: int, fields: Fields, directives: ResponseDirectives, policy: CachePolicy
-) -> Objection | None:
-    if ask.method != "GET":
-        return "method"
-    if status < 200 or status in _NOT_WHOLE:
-        return "status"
-    if b"range" in ask.fields and status != 200:
-        return "range"  # 416, and whatever else has to do with the range alone
-    if reason := may_keep(ask, directives, status, policy):
-        return reason
-    if len(fields.get(b"connection", b"")) > LONGEST_LIST:
-        return "malformed"
-    if vary_names(fields.get(b"vary")) == ANYTHING:
-        return "vary"
-    if not _invited(status, fields, directives, policy) and ask.terms.lifetime(status) is None:
-        return "status"
     return None
 
 
