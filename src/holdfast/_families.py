@@ -19,6 +19,7 @@ __all__ = [
     "is_encoded",
     "leaks_when_cancelled",
     "peer_broke_http2",
+    "raw_of",
     "refuse_inner_retries",
     "unprocessed",
 ]
@@ -126,6 +127,7 @@ def refuse_inner_retries(inner: object) -> None:
 
 _Lines: TypeAlias = list[tuple[bytes, bytes, bytes]]
 _NAME_AND_VALUE: Final = itemgetter(1, 2)
+_AS_IT_CAME: Final = itemgetter(0, 2)
 
 
 class _Headers(Protocol):
@@ -158,6 +160,12 @@ def fields_of(headers: _Headers) -> dict[bytes, bytes]:
     return fields
 
 
+def raw_of(headers: _Headers) -> list[tuple[bytes, bytes]]:
+    """Header fields as they came, in a new list."""
+    lines: _Lines | None = getattr(headers, "_list", None)
+    return headers.raw if lines is None else list(map(_AS_IT_CAME, lines))
+
+
 def is_encoded(headers: _Headers) -> bool:
     """Whether there is a Content-Encoding. A value that is that very word is taken for it first, and looked at then."""
     lines = _lines(headers)
@@ -168,7 +176,7 @@ def is_encoded(headers: _Headers) -> bool:
 
 def append_field(headers: _Headers, name: bytes, value: bytes) -> None:
     """Put a field behind the others, of which none has its name."""
-    lines = _lines(headers)
+    lines: _Lines | None = getattr(headers, "_list", None)
     if lines is None:
         headers[name.decode("ascii")] = value.decode("ascii")
     else:

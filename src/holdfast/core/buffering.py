@@ -6,7 +6,7 @@ circuit sees it. Small bodies are therefore read inside the attempt; streams pas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from holdfast.core.value import Value
@@ -19,7 +19,6 @@ BUFFER_LIMIT = 256 * 1024
 MAX_ENCODINGS = 5
 """Chained content encodings that anybody needs; urllib3 and httpx2 draw the same line."""
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl", b"multipart/x-mixed-replace")
-_LENGTHS = frozenset(map(len, (b"content-length", b"content-type", b"content-encoding")))
 _EMPTY_STATUSES = frozenset({204, 205, 304})
 
 
@@ -42,30 +41,14 @@ class BodyHead(Value):
         return self.content_type.partition(b";")[0].strip().lower()
 
 
-def read_head(raw: Sequence[tuple[bytes, bytes]]) -> BodyHead:
-    """Read the fields in one pass, which costs less than a look-up by name."""
-    length, media_type, encodings = b"", b"", 0
-    for name, value in raw:
-        if len(name) in _LENGTHS:  # of their names, which tell most others from them
-            match name.lower():
-                case b"content-length":
-                    length = value
-                case b"content-type":
-                    media_type = value
-                case b"content-encoding":
-                    encodings += value.count(b",") + 1
-                case _:
-                    pass
-    return BodyHead(length, media_type, encodings)
+def read_head(fields: Mapping[bytes, bytes]) -> BodyHead:
+    """Read the fields of a response: names in small letters, repeated lines joined by commas."""
+    return BodyHead(fields.get(b"content-length", b""), fields.get(b"content-type", b""), chained_encodings(fields))
 
 
-def chained_encodings(raw: Sequence[tuple[bytes, bytes]]) -> int:
+def chained_encodings(fields: Mapping[bytes, bytes]) -> int:
     """How many content encodings were applied one after the other."""
-    encodings = 0
-    for name, value in raw:
-        if len(name) == 16 and name.lower() == b"content-encoding":
-            encodings += value.count(b",") + 1
-    return encodings
+    return fields[b"content-encoding"].count(b",") + 1 if b"content-encoding" in fields else 0
 
 
 def buffer_limit(setting: Auto, head: BodyHead, method: str, status: int) -> int | None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast._body import Body
-from holdfast._families import is_encoded
+from holdfast._families import fields_of, is_encoded
 from holdfast._wire import Family, Handler, Q, R, ResponseLike
 from holdfast.call import CALL, TIMER_SLACK, Call
 from holdfast.clock import Clock
@@ -87,9 +87,9 @@ class Attempts:
             setting = buffer if asked is None else asked
             size: int | None = 0
             if setting is False:
-                encodings = chained_encodings(headers.raw) if is_encoded(headers) else 0
+                encodings = chained_encodings(fields_of(headers)) if is_encoded(headers) else 0
             else:
-                head = read_head(headers.raw)
+                head = read_head(fields_of(headers))
                 encodings, size = head.encodings, buffer_limit(setting, head, request.method, response.status_code)
             if encodings > MAX_ENCODINGS:
                 raise family.undecodable(_too_many(encodings), request)
@@ -166,7 +166,7 @@ class Attempts:
         asked = call.options.deadline_covers_body
         covers = self._covers_body if asked is None else asked
         if covers == "auto":
-            covers = not is_stream(read_head(response.headers.raw), response.status_code)
+            covers = not is_stream(read_head(fields_of(response.headers)), response.status_code)
         if covers and call.deadline is not None:
             body.guard = _DeadlineGuard(
                 self._clock,

@@ -18,7 +18,7 @@ from holdfast.core.caching.ranges import Span
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Complete, Fresh, Miss, Validate, Why, decide
 from holdfast.core.caching.stale import ERRORS, Trouble, if_error
-from holdfast.core.caching.storing import Storable
+from holdfast.core.caching.storing import forbidden
 from holdfast.core.caching.validation import (
     Mismatch,
     Superseded,
@@ -89,14 +89,14 @@ class Fetches(Generic[Q, R]):
         try:
             began, earlier = self._monotonic(), len(call.attempts)
             response = await self._inner(request)
-            fields = fields_of(response.headers)
-            reason = self._keeping.forbidden(ask, call, response.status_code, fields)
+            status, fields = response.status_code, fields_of(response.headers)
+            reason = None if status == PARTIAL else forbidden(ask, status, fields, self._policy)
             if reason is None:
                 trip = Trip(request, call, ask, key, url, identity, mark, mark=mark)
-                judged = self._keeping.entered(trip, response, self._came(call, began, earlier), fields)
-                if isinstance(judged, Storable):
-                    return await self._keeping.pass_on(trip, response, judged.entry, fields, why, flight)
-                reason = judged.reason
+                entry = self._keeping.entered(trip, response, self._came(call, began, earlier), fields)
+                if isinstance(entry, Entry):
+                    return await self._keeping.pass_on(trip, response, entry, fields, why, flight)
+                reason = entry
             self._flights.land(key, flight)
             return passed_on(response, call, self._counts, cache_status.forwarded(why, reason), "miss", fields)
         except BaseException as error:

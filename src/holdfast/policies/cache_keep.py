@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic
 
-from holdfast._families import fields_of
+from holdfast._families import fields_of, raw_of
 from holdfast._wire import Family, Q, R, ResponseLike
 from holdfast.call import Call
 from holdfast.core.buffering import is_stream, read_head
@@ -16,7 +16,7 @@ from holdfast.core.caching.key import Identity
 from holdfast.core.caching.parts import PARTIAL, cut_off, judge_part
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Why
-from holdfast.core.caching.storing import Objection, Storable, Unstorable, entered, forbidden
+from holdfast.core.caching.storing import Objection, Storable, entered, forbidden
 from holdfast.policies.cache_blob import Spool
 from holdfast.policies.cache_body import Recording, declared_length, read_body
 from holdfast.policies.cache_ranges import Parts
@@ -68,12 +68,13 @@ class Keeping(Generic[Q, R]):
     ) -> R:
         """Pass an answer of the origin's on, and store it if it may be; ``sent``: its status, if it had another."""
         fields = fields_of(response.headers)
-        reason = self.forbidden(trip.ask, trip.call, response.status_code, fields)
+        status = response.status_code
+        reason = None if status == PARTIAL else forbidden(trip.ask, status, fields, self._policy)
         if reason is None:
-            judged = self.entered(trip, response, exchange, fields)
-            if isinstance(judged, Storable):
-                return await self.pass_on(trip, response, judged.entry, fields, why, flight, remove=remove, sent=sent)
-            reason = judged.reason
+            entry = self.entered(trip, response, exchange, fields)
+            if isinstance(entry, Entry):
+                return await self.pass_on(trip, response, entry, fields, why, flight, remove=remove, sent=sent)
+            reason = entry
         self._flights.land(trip.key, flight)
         if remove:
             await self._shelf.delete(trip.key)
@@ -93,52 +94,34 @@ class Keeping(Generic[Q, R]):
         sent: int | None = None,
     ) -> R:
         """Pass on an answer that may be stored, which it is unless it is too long; see `keep`."""
-        length = _declared(fields, response)
+        length, most = _declared(fields, response), self._policy.max_entry_bytes
         stored, unstored = False, None
-        if length is None or length <= self._policy.max_entry_bytes:
-            stored = await self._take(trip, response, entry, length, flight)
-        else:
+        if length is not None and length > most:
             unstored = "too long"
             self._flights.land(trip.key, flight)
             if remove:
                 await self._shelf.delete(trip.key)
+        elif not response.is_closed and not (body := self._family.body(response)).in_memory:
+            stored = await self._record(trip, response, entry, length, flight)
+        else:
+            whole = await _content(response, self._family, length) if response.is_closed else body.peek()
+            if whole is None or len(whole) > most or length not in (None, len(whole)):
+                self._flights.land(trip.key, flight)
+            else:
+                now = self.store_now(trip, entry.complete(whole), flight)
+                stored = await self.store(trip, entry, flight) if now is None else now
         told = cache_status.forwarded(why, unstored, status=sent, stored=stored)
         return passed_on(response, trip.call, self._counts, told, "miss", fields)
 
-    def forbidden(self, ask: Ask, call: Call, status: int, fields: Fields) -> Objection | None:
-        """Why an answer must not be stored, as far as that can be told without making an entry of it."""
+    def entered(self, trip: Trip[Q], response: R, exchange: Exchange, fields: Fields) -> Entry | Objection:
+        """The entry of an answer that is not `forbidden`, or is a part, which is judged as the whole that it is of."""
+        ask, status, headers = trip.ask, response.status_code, raw_of(response.headers)
         if status == PARTIAL:
-            return None  # a part is judged as the whole that it is of
-        if status == 401 and call.options.identity is not None and ask.terms.lifetime(status) is None:
+            judged = judge_part(ask, trip.key, headers, exchange, self._policy, trip.identity, fields)
+            return judged.entry if isinstance(judged, Storable) else judged.reason
+        if status == 401 and trip.call.options.identity is not None and ask.terms.lifetime(status) is None:
             return "status"  # it is about a token, which the identity outlives
-        return forbidden(ask, status, fields, self._policy)
-
-    def entered(self, trip: Trip[Q], response: R, exchange: Exchange, fields: Fields) -> Storable | Unstorable:
-        """The entry of an answer that is not `forbidden`."""
-        ask, status, policy, identity = trip.ask, response.status_code, self._policy, trip.identity
-        if status == PARTIAL:
-            return judge_part(ask, trip.key, response.headers.raw, exchange, policy, identity, fields)
-        return entered(ask, trip.key, status, response.headers.raw, exchange, policy, identity, fields)
-
-    async def _take(self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None) -> bool:
-        """See to it that the body is stored; True if it is already.
-
-        A body in memory is stored now. So is one that others wait for, read whole before the leader's call
-        returns, unless it is too long for that, or of a kind that need not end. Any other is stored while the
-        caller reads it.
-        """
-        family = self._family
-        whole: bytes | None
-        if response.is_closed:
-            whole = await _content(response, family, length)
-        elif (body := family.body(response)).in_memory:
-            whole = body.peek()
-        else:
-            return await self._record(trip, response, entry, length, flight)
-        if whole is None or len(whole) > self._policy.max_entry_bytes or length not in (None, len(whole)):
-            self._flights.land(trip.key, flight)
-            return False
-        return await self.store(trip, entry.complete(whole), flight)
+        return entered(ask, trip.key, status, headers, exchange, self._policy, trip.identity, fields)
 
     async def _record(
         self, trip: Trip[Q], response: R, entry: Entry, length: int | None, flight: Flight | None
@@ -190,14 +173,21 @@ class Keeping(Generic[Q, R]):
             flight.stream(self._monotonic())
         return stored
 
+    def store_now(self, trip: Trip[Q], entry: Entry, flight: Flight | None) -> bool | None:
+        """As `store`, without an await; None where there has to be one."""
+        stored = None if entry.status == PARTIAL else self._shelf.put_now(entry, trip.mark)
+        if stored is not None:
+            self._flights.land(trip.key, flight, entry)
+            self._counts.stored += stored
+        return stored
+
     async def store(self, trip: Trip[Q], entry: Entry, flight: Flight | None, *, joining: bool = True) -> bool:
         """True if it was stored; a part is first joined to what there is, unless it has come from there."""
         try:
             if joining and entry.status == PARTIAL:
                 stored = await self._parts.join(trip.request, trip.url, entry, trip.mark)
             else:
-                now = self._shelf.put_now(entry, trip.mark)
-                stored = await self._shelf.put(entry, trip.mark) if now is None else now
+                stored = await self._shelf.put(entry, trip.mark)
         finally:
             # Also if the store is full or down: the answer is whole, and those who wait asked before it came.
             self._flights.land(trip.key, flight, entry)
@@ -216,7 +206,7 @@ class Keeping(Generic[Q, R]):
 
 def endless(response: ResponseLike) -> bool:
     """Whether the body may go on for ever: events and lines without a declared length."""
-    head = read_head(response.headers.raw)
+    head = read_head(fields_of(response.headers))
     return head.length is None and is_stream(head, response.status_code)
 
 

@@ -53,20 +53,20 @@ class CacheLayer(Generic[Q, R]):
         self._family = family
         self._policy = shared.policy
         self._shared = shared
-        self._identity = shared.identity
         self._shelf = shared.shelf
         self._monotonic = shared.clock.monotonic
         self._counts = shared.counts
         self._rules = shared.rules
         self._signed = shared.signed
         self._everybody = shared.policy.shared
-        self._heedful = shared.rules is not None or shared.signed  # of what is no part of a request
+        self._lookup = shared.shelf.lookup or _nothing_at_once
         self._answers = Answers(family, shared.shelf)
         fetches = Fetches(inner, family, shared, self._answers)
         self._fetch = fetches.fetch
         self._first = fetches.first
         self._under_way = shared.flights.find
         self._refresh = Refreshes(fetches, family, shared).begin
+        self._identified(shared.identity)
 
     def find(self, ask: Ask, url: str, options: Options, limit: int | None, *, signed: bool) -> Found[Q, R] | None:
         """What answers a request at once, as `handle` would; None where that would wait, or do anything else.
@@ -97,37 +97,33 @@ class CacheLayer(Generic[Q, R]):
         found.call = call
 
     def handle(self, request: Q) -> Awaitable[R]:
-        method, extensions = request.method, request.extensions
+        method, extensions, identity = request.method, request.extensions, self._plain
         call: Call = extensions[CALL]
+        if (  # nobody says anything that the cache would have to heed: most requests
+            method == "GET"
+            and identity is not None
+            and call.options is DEFAULT_OPTIONS
+            and not self._shelf.owed
+            and (call.owner is None or call.owner.certificate is None)
+            and _AROUND.isdisjoint(extensions)
+            and HEEDED.isdisjoint(fields := fields_of(request.headers))
+            and (url := target(str(request.url))).startswith(_origins(fields.get(b"host", b"")))
+        ):
+            key = key_of_target(url, EVERYBODY if self._everybody else identity.partition(fields))
+            entries = self._lookup(key)
+            if entries is not None:
+                ask = Ask("GET", fields, NO_REQUEST_DIRECTIVES)
+                if not entries and self._under_way(key) is None:
+                    return self._first(request, call, ask, key, url, identity, "uri-miss")
+                return self._looked_up(request, call, ask, key, url, identity, None, entries)
         if method != "GET" and method != "HEAD":
             return self._change(request, call)
-        url, fields, identity = target(str(request.url)), fields_of(request.headers), self._identity
-        lookup, host = self._shelf.lookup, fields.get(b"host")
-        if (  # what is left are requests of which nobody says anything that the cache would have to heed: most
-            self._heedful
-            or method != "GET"
-            or call.options is not DEFAULT_OPTIONS
-            or not HEEDED.isdisjoint(fields)
-            or not _AROUND.isdisjoint(extensions)
-            or host is None
-            or not url.startswith(_origins(host))
-            or identity is None
-            or lookup is None
-            or self._shelf.owed
-            or (call.owner is not None and call.owner.certificate is not None)
-        ):
-            return self._heeding(request, call, url, fields)
-        key = key_of_target(url, EVERYBODY if self._everybody else identity.partition(fields))
-        ask, entries = Ask(method, fields, NO_REQUEST_DIRECTIVES), lookup(key)
-        if entries is None:
-            return self._heeding(request, call, url, fields)
-        if not entries and self._under_way(key) is None:
-            return self._first(request, call, ask, key, url, identity, "uri-miss")
-        return self._looked_up(request, call, ask, key, url, identity, None, entries)
+        return self._heeding(request, call)
 
-    async def _heeding(self, request: Q, call: Call, url: str, fields: Fields) -> R:
+    async def _heeding(self, request: Q, call: Call) -> R:
         """A GET or HEAD with all that a request, its options and a rule can say."""
-        ask, options = _ask_of(request, call, fields), call.options
+        url, options = target(str(request.url)), call.options
+        ask = _ask_of(request, call)
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if options.cache is not None:
             ask = _asked(ask, options.cache)
@@ -194,7 +190,7 @@ class CacheLayer(Generic[Q, R]):
         if method != "GET" and method != "HEAD":
             return None
         url, options = target(str(request.url)), call.options
-        ask = _ask_of(request, call, fields_of(request.headers))
+        ask = _ask_of(request, call)
         rule = None if self._rules is None else self._rules.find(url, options.operation, options.template)
         if "target" in request.extensions:
             return None
@@ -248,8 +244,14 @@ class CacheLayer(Generic[Q, R]):
 
     async def _identify(self) -> Identity:
         identity = await self._shared.identify()
-        self._identity = self._shared.identity
+        self._identified(self._shared.identity)
         return identity
+
+    def _identified(self, identity: Identity | None) -> None:
+        """It is known by now how people are told apart, or it is not."""
+        self._identity = identity
+        # Neither a rule nor a hook can say anything of a request that is not to be seen in it.
+        self._plain = identity if self._rules is None and not self._signed else None
 
     def _given(self, call: Call, age: float, left: float) -> None:
         """An answer from the store, with ``left`` seconds of its lifetime, is what a call gets."""
@@ -330,11 +332,15 @@ class CacheLayer(Generic[Q, R]):
         return passed_on(response, call, self._counts, cache_status.forwarded(why, detail), "bypass")
 
 
-def _ask_of(request: RequestLike, call: Call, fields: Fields) -> Ask:
-    ask = ask_of(request.method, fields)
+def _ask_of(request: RequestLike, call: Call) -> Ask:
+    ask = ask_of(request.method, fields_of(request.headers))
     if call.owner is not None and call.owner.certificate is not None:
         ask.fields = {**ask.fields, CERTIFICATE: call.owner.certificate}
     return ask
+
+
+def _nothing_at_once(key: str) -> None:
+    """The look-up of a store that has to be waited for."""
 
 
 @lru_cache(maxsize=64)

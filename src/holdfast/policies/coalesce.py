@@ -58,9 +58,8 @@ class Flight:
         self._reader = running_task()
 
     def end(self) -> None:
-        self.over = True
-        if self._reader is not None:
-            self._reader = None
+        """Nobody reads for it any more, and nobody waits."""
+        self._reader = None
         if self.line is not None:
             self.line.admit(len(self.line))
 
@@ -89,7 +88,9 @@ class Flights:
             del self._by_key[key]
         if entry is not None:
             flight.entry = entry
-        flight.end()
+        flight.over = True
+        if flight.line is not None or flight.moved is not None:
+            flight.end()
 
     def leave(self, key: str, flight: Flight) -> None:
         """The leader is gone, and nothing is known about the answer: one follower leads, the others wait on."""

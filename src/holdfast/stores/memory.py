@@ -77,15 +77,20 @@ class MemoryStore:
 
     def put_now(self, entry: Entry) -> None:
         """As `put`, at once; see `holdfast.stores.base.SyncPut`."""
-        key, size = entry.key, _size(entry)
-        before = self._records.get(key)
-        if isinstance(before, Entry) and before.variant == entry.variant and before.vary == entry.vary:
-            before = None
-        if before is None and size <= self.max_bytes:
-            self._set(key, entry, size)
-        else:
+        key, size, records = entry.key, _size(entry), self._records
+        before = records.get(key)
+        if size > self.max_bytes or (before is not None and not _replaces(entry, before)):
             kept = self._beside(entry, () if before is None else _variants(before))
             self._set(key, _record(kept), sum(map(_size, kept)))
+            return
+        records[key] = entry
+        if isinstance(before, Entry):
+            self.bytes_used += size - _size(before)
+            records.move_to_end(key)
+        else:
+            self._count(key, size)
+        if self.bytes_used > self.max_bytes or len(records) > self.max_entries:
+            self._evict()
 
     async def put(self, entry: Entry) -> None:
         """Store an entry, and forget those used longest ago until it fits."""
@@ -149,12 +154,20 @@ class MemoryStore:
         removed = 0 if before is None else self._forget(key, before)
         if record is not None:
             records[key] = record
-            self.bytes_used += size
-            if not key.startswith(_COMMON):
-                self._indexed.setdefault(self._group(key), {})[key] = None
-            while self.bytes_used > self.max_bytes or len(records) > self.max_entries:
-                self._forget(*records.popitem(last=False))
+            self._count(key, size)
+            self._evict()
         return removed
+
+    def _count(self, key: str, size: int) -> None:
+        """Open the account of a record that is new here."""
+        self.bytes_used += size
+        if not key.startswith(_COMMON):
+            self._indexed.setdefault(self._group(key), {})[key] = None
+
+    def _evict(self) -> None:
+        """Forget those used longest ago until the others fit."""
+        while self.bytes_used > self.max_bytes or len(self._records) > self.max_entries:
+            self._forget(*self._records.popitem(last=False))
 
     def _group(self, key: str) -> int:
         return hash(split_key(key)[2]) % self._groups
@@ -178,6 +191,11 @@ class MemoryStore:
 
 def _variants(record: _Record) -> tuple[Entry, ...]:
     return record if isinstance(record, tuple) else (record,)
+
+
+def _replaces(entry: Entry, before: _Record) -> bool:
+    """Whether an entry takes the place of all that its key had."""
+    return isinstance(before, Entry) and before.variant == entry.variant and before.vary == entry.vary
 
 
 def _record(variants: tuple[Entry, ...]) -> _Record | None:

@@ -26,7 +26,7 @@ _TIME: Final = rb"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[
 _IMF: Final = _DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + rb" gmt"
 _RFC850: Final = _LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" gmt"
 _ASCTIME: Final = _DAY + rb" " + _MONTH + rb" (?P<day>[0-9]{2}| [0-9]) " + _TIME + rb" (?P<year>[0-9]{4})"
-_LONGEST: Final = len(b"Wednesday, 09-Nov-94 08:49:37 GMT")
+_LONGEST: Final = 64  # bytes, with space around: longer than any date, and not worth remembering
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 
@@ -36,14 +36,10 @@ def parse_date(value: bytes | None, now: float) -> float | None:
     ``now`` is wall time; it tells the century of the two-digit years of the RFC 850 form. The name of the
     weekday is not compared with the date.
     """
-    if value is None:
+    if value is None or len(value) > _LONGEST:
         return None
-    text = value.strip(b" \t")
-    if len(text) > _LONGEST:
-        return None
-    text = text.lower()
-    moment = _of_four_digits(text)
-    if moment is None and (match := re.fullmatch(_RFC850, text)):
+    moment = _of_four_digits(value)
+    if moment is None and (match := re.fullmatch(_RFC850, value.strip(b" \t").lower())):
         return _recent(match, now)
     return moment
 
@@ -63,8 +59,9 @@ def format_date(moment: float) -> bytes:
 
 
 @lru_cache(maxsize=128)  # all answers of one second have the same Date
-def _of_four_digits(text: bytes) -> float | None:
+def _of_four_digits(value: bytes) -> float | None:
     """Moment of a date that names its year in full."""
+    text = value.strip(b" \t").lower()
     match = re.fullmatch(_IMF, text) or re.fullmatch(_ASCTIME, text)
     return _moment(match, int(match["year"])) if match else None
 

@@ -47,6 +47,8 @@ def delta_seconds(text: bytes | None) -> int | None:
     """Whole seconds from 0 to ``DELTA_CAP``; None when the text is not digits alone."""
     if text is None or not text.isdigit():
         return None
+    if len(text) < 10:  # most
+        return int(text)
     digits = text.lstrip(b"0")
     if len(digits) > 10:  # int() of a very long text is slow, and raises above 4,300 digits
         return DELTA_CAP

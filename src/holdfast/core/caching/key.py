@@ -28,6 +28,7 @@ EVERYBODY: Final = "*"
 
 _NOBODYS: Final = "~"
 _PASSING: Final = "?"
+_PASSING_KEYS: Final = (f"GET {_PASSING}", f"GET {_NOBODYS}{_PASSING}")
 _DIGEST_BYTES: Final = 16
 _SECRET_LENGTHS: Final = range(16, 65)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -68,7 +69,9 @@ class Identity:
         """
         if given is not None:
             return self._marked(b"given", given.encode("utf-8", "surrogatepass"))
-        proofs = self.proofs(fields)
+        proofs = self._known.get(tuple(fields))
+        if proofs is None:
+            proofs = self.proofs(fields)
         if not proofs:
             return NOBODY
         parts: list[bytes] = []
@@ -128,7 +131,7 @@ def is_nobodys(partition: str) -> bool:
 
 def is_passing(key: str) -> bool:
     """Whether nothing is to be stored under a key, because it will be another one soon."""
-    return key.partition(" ")[2].lstrip(_NOBODYS).startswith(_PASSING)
+    return key.startswith(_PASSING_KEYS)
 
 
 def primary_key(method: str, url: str, partition: str = NOBODY) -> str:

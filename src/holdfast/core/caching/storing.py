@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from holdfast.core.caching.dates import format_date
-from holdfast.core.caching.directives import ResponseDirectives
+from holdfast.core.caching.directives import ResponseDirectives, response_directives
 from holdfast.core.caching.entry import Blob, Entry, Exchange, pack
 from holdfast.core.caching.fields import LONGEST_LIST, Fields, Headers, combine, split_list
 from holdfast.core.caching.freshness import HEURISTIC_STATUSES, freshness_lifetime, initial_age
@@ -90,14 +90,16 @@ def judge(
     reason = forbidden(ask, status, said, policy)
     if reason is not None:
         return Unstorable(reason)
-    return entered(ask, key, status, headers, exchange, policy, identity, said)
+    entry = entered(ask, key, status, headers, exchange, policy, identity, said)
+    return Storable(entry) if isinstance(entry, Entry) else Unstorable(entry)
 
 
 def forbidden(ask: Ask, status: int, said: Fields, policy: CachePolicy) -> Objection | None:
     """The first half of `judge`: why the response must not be stored, as most answers of an API, or None."""
     terms = ask.terms
     fields = said if terms is NO_TERMS else heeded(said, ask)
-    directives = effective_directives(fields, policy.targets)
+    targets, value = policy.targets, fields.get(b"cache-control")
+    directives = effective_directives(fields, targets) if targets else response_directives(value)
     if ask.method != "GET":
         return "method"
     if status < 200 or status in _NOT_WHOLE:
@@ -124,20 +126,20 @@ def entered(
     policy: CachePolicy,
     identity: Identity,
     said: Fields,
-) -> Storable | Unstorable:
+) -> Entry | Objection:
     """The second half of `judge`: the entry of a response that is not `forbidden`, if it could ever be used."""
-    fields = said if ask.terms is NO_TERMS else heeded(said, ask)
-    if _VALIDATORS.isdisjoint(fields):
+    if _VALIDATORS.isdisjoint(said):  # then it may not be worth an entry: most answers of an API have no lifetime
+        fields = said if ask.terms is NO_TERMS else heeded(said, ask)
         directives = effective_directives(fields, policy.targets)
         lifetime = _lifetime(ask, status, fields, directives, exchange, policy)
         if not lifetime and not of_use_when_stale(directives, policy):
-            return Unstorable("no lifetime and no validator")
+            return "no lifetime and no validator"
     entry = make_entry(ask, key, status, headers, exchange, policy, identity, said)
     if entry is None:
-        return Unstorable("malformed")
+        return "malformed"
     if not entry.lifetime and _VALIDATORS.isdisjoint(entry.fields) and not of_use_when_stale(entry.directives, policy):
-        return Unstorable("no lifetime and no validator")
-    return Storable(entry)
+        return "no lifetime and no validator"  # of the validators that came, none was to be heeded or stored
+    return entry
 
 
 def make_entry(
@@ -226,6 +228,8 @@ def renewed(ask: Ask, entry: Entry, date: bytes, exchange: Exchange, policy: Cac
 def _tags(ask: Ask, key: str, fields: Fields, tags: tuple[str, ...]) -> tuple[str, ...]:
     """``tags``, and those that the response and the user give."""
     terms = ask.terms
+    if terms is NO_TERMS and b"cache-groups" not in fields:
+        return tags
     groups = (*read_groups(fields.get(b"cache-groups")), *terms.rule.groups, *terms.groups)
     if groups or terms.operation is not None or tags:
         return joined(tags_of(origin_of(split_key(key)[2]), groups, terms.operation), tags)
