@@ -111,19 +111,19 @@ class Fetches(Generic[Q, R]):
         flights, ask = self._flights, trip.ask
         try:
             if ask.method != "GET" or b"range" in ask.fields:  # a part of the answer would be of no use to others
-                return await self._exchange(trip, reuse, None)
+                return await self.exchange(trip, reuse, None)
             flight = flights.find(trip.key)
             if flight is not None and not self._shelf.changed(trip.url, flight.mark):
                 if ask.directives.no_cache or flight.read_here:
-                    return await self._exchange(trip, reuse, None)
+                    return await self.exchange(trip, reuse, None)
                 if not await flights.wait(trip.key, flight, trip.call):
                     answer = await self._with_others(trip, reuse, flight)
-                    return await self._exchange(trip, reuse, None) if answer is None else answer
+                    return await self.exchange(trip, reuse, None) if answer is None else answer
             elif isinstance(reuse, Miss) and is_conditional(ask):
-                return await self._exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
+                return await self.exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
             else:
                 flight = flights.lead(trip.key, self._shelf.mark)
-            return await self.lead(trip, reuse, flight)
+            return await self.exchange(trip, reuse, flight)
         except (Refused, self._family.transport_error) as error:
             trouble = trouble_of(error, trip.call, self._family)
             instead = None if trouble is None else await self._instead(trip, reuse, trouble)
@@ -131,14 +131,6 @@ class Fetches(Generic[Q, R]):
                 return instead
             if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
                 raise self._family.refusal(error, trip.request) from None
-            raise
-
-    async def lead(self, trip: Trip[Q], reuse: Lacking, flight: Flight) -> R:
-        """Ask the origin for all who wait for ``flight``, or come to do so."""
-        try:
-            return await self._exchange(trip, reuse, flight)
-        except BaseException as error:
-            self._lost(trip.key, trip.call, flight, error)
             raise
 
     def _lost(self, key: str, call: Call, flight: Flight, error: BaseException) -> None:
@@ -206,28 +198,34 @@ class Fetches(Generic[Q, R]):
             trip.call.source, trip.call.cache, trip.call.age = "cache", "collapsed", age
         return answer
 
-    def _exchange(self, trip: Trip[Q], reuse: Lacking, flight: Flight | None) -> Awaitable[R]:
-        """Send the request, conditional if there is something to validate, and make use of the answer."""
+    def exchange(self, trip: Trip[Q], reuse: Lacking, flight: Flight | None) -> Awaitable[R]:
+        """Send the request, conditional if there is something to validate, and make use of the answer.
+
+        For all who wait for ``flight``, or come to do so.
+        """
         trip.mark = self._shelf.mark
         if flight is not None:
             flight.mark = trip.mark
         return self._get(trip, reuse.why, flight) if isinstance(reuse, Miss) else self._validate(trip, reuse, flight)
 
     async def _get(self, trip: Trip[Q], why: Why, flight: Flight | None) -> R:
-        response, exchange = await self._send(trip.request, trip.call)
+        response = None
         try:
+            response, exchange = await self._send(trip.request, trip.call)
             return await self._keeping.keep(trip, response, exchange, why, flight)
-        except BaseException:
-            await close(response)
+        except BaseException as error:
+            await self._failed(trip, flight, response, error)
             raise
 
     async def _validate(self, trip: Trip[Q], reuse: Validate | Complete, flight: Flight | None) -> R:
-        old = reuse.entry
+        old, why, response = reuse.entry, reuse.why, None
         gap = reuse.gap if isinstance(reuse, Complete) else None
         added = conditions(old) if gap is None else completing(old, gap)
         request = self._conditional(trip, added) if added else trip.request
-        response, exchange = await self._send(request, trip.call)
         try:
+            began, earlier = self._monotonic(), len(trip.call.attempts)
+            response = await self._inner(request)
+            exchange = self._came(trip.call, began, earlier)
             verdict = self._verdict(trip, old, response, exchange, conditional=bool(added), gap=gap)
             if isinstance(verdict, Mismatch):
                 await _discard(response, self._family)
@@ -235,30 +233,36 @@ class Fetches(Generic[Q, R]):
                 verdict = self._verdict(trip, old, response, exchange, conditional=False)
             match verdict:
                 case Updated(entry, keep):
-                    answer = await self._updated(trip, response, entry, reuse.why, flight, keep=keep)
+                    answer = await self._updated(trip, response, entry, why, flight, keep=keep)
                     if answer is not None:
                         return answer
                     response, exchange = await self._send(trip.request, trip.call)
-                    return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
+                    return await self._keeping.keep(trip, response, exchange, why, flight)
                 case Completed():
                     whole = await filled(self._shelf, self._family, trip.request, old, verdict, response)
                     if whole is not None:
                         response = whole
-                        return await self._keeping.keep(trip, response, exchange, reuse.why, flight, sent=PARTIAL)
+                        return await self._keeping.keep(trip, response, exchange, why, flight, sent=PARTIAL)
                     await close(response)
                     response, exchange = await self._send(trip.request, trip.call)
-                    return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
+                    return await self._keeping.keep(trip, response, exchange, why, flight)
                 case Superseded(remove):
-                    return await self._keeping.keep(trip, response, exchange, reuse.why, flight, remove=remove)
+                    return await self._keeping.keep(trip, response, exchange, why, flight, remove=remove)
                 case Untouched() | Mismatch():
                     instead = await self._in_trouble(trip, reuse, response.status_code, flight)
                     if instead is not None:
                         await close(response)
                         return instead
-                    return passed_on(response, trip.call, self._counts, cache_status.forwarded(reuse.why), "miss")
-        except BaseException:
-            await close(response)
+                    return passed_on(response, trip.call, self._counts, cache_status.forwarded(why), "miss")
+        except BaseException as error:
+            await self._failed(trip, flight, response, error)
             raise
+
+    async def _failed(self, trip: Trip[Q], flight: Flight | None, response: R | None, error: BaseException) -> None:
+        if response is not None:
+            await close(response)
+        if flight is not None:
+            self._lost(trip.key, trip.call, flight, error)
 
     async def _in_trouble(
         self, trip: Trip[Q], reuse: Validate | Complete, status: int, flight: Flight | None
@@ -309,10 +313,11 @@ class Fetches(Generic[Q, R]):
         None if the store has lost its body, or its new fields make it no answer to this request.
         """
         answers = response.status_code == 304
-        if answers:
+        if answers and not response.is_closed:
             await _discard(response, self._family)
         if keep:
-            stored = await self._keeping.store(trip, entry, flight, joining=False)
+            now = self._keeping.store_now(trip, entry, flight)
+            stored = await self._keeping.store(trip, entry, flight, joining=False) if now is None else now
         else:
             stored = False
             self._flights.land(trip.key, flight)
@@ -322,8 +327,12 @@ class Fetches(Generic[Q, R]):
         if not parts.answers(trip.ask, entry):  # an If-Range holds now that did not, or the other way round
             return None
         told = cache_status.forwarded(why, status=304, stored=stored)
-        age = current_age(entry, self._monotonic())
-        answer = await self._answers.open(trip.request, trip.ask, entry, age, told)
+        age, body = current_age(entry, self._monotonic()), entry.body
+        answer: R | None
+        if isinstance(body, bytes):
+            answer = self._answers.from_memory(trip.request, trip.ask, entry, body, age, told)
+        else:
+            answer = await self._answers.open(trip.request, trip.ask, entry, age, told)
         if answer is not None:
             self._counts.revalidated += 1
             trip.call.age = age
@@ -372,5 +381,6 @@ async def _discard(response: R, family: Family[Q, R]) -> None:
     """Read an answer without a body to its end, so that its connection can be used again, and close it."""
     if not response.is_closed:
         body = family.body(response)
-        await body.load(0)
-        await body.aclose()
+        if not body.in_memory:
+            await body.load(0)
+            await body.aclose()

@@ -126,7 +126,7 @@ class Refreshes(Generic[Q, R]):
             return None, error
 
     async def _refresh(self, trip: Trip[Q], entry: Entry, flight: Flight) -> R:
-        response = await self._fetches.lead(trip, Validate(entry, "stale"), flight)
+        response = await self._fetches.exchange(trip, Validate(entry, "stale"), flight)
         try:
             if response.status_code >= 500:
                 self._failed(trip, str(response.status_code))

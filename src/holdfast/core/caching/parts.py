@@ -103,6 +103,8 @@ def portion(ask: Ask, entry: Entry) -> Portion | None:
 
 def answers(ask: Ask, entry: Entry) -> bool:
     """Whether there is a `reply` to ``ask``: not every part has one."""
+    if entry.status != PARTIAL and b"range" not in ask.fields:
+        return True
     return not_modified(ask, entry) or portion(ask, entry) is not None
 
 

@@ -59,7 +59,6 @@ _TAG: Final = re.compile(rb'(?:W/)?"[^"]*"|[^\s,]+')
 _IN_A_304: Final = frozenset(
     (b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary", b"last-modified")
 )
-_DATE: Final = frozenset((b"date",))
 _GONE: Final = (404, 410)
 _LATER: Final = (408, 425, 429)  # about this request's moment, not about the resource
 
@@ -128,9 +127,9 @@ def unchanged(ask: Ask, entry: Entry, fields: Fields, exchange: Exchange, policy
         return None
     if not same_representation(entry, fields):
         return None
-    stored = entry.fields
-    news = {name for name, value in fields.items() if stored.get(name) != value}
-    if not news <= _DATE and not news - _not_merged(fields) <= _DATE:
+    news = dict(fields.items() - entry.fields.items())
+    news.pop(b"date", None)
+    if news and not news.keys() <= _not_merged(fields):
         return None
     updated = renewed(ask, entry, date, exchange, policy)
     if updated is None:
