@@ -66,15 +66,12 @@ class Fetches(Generic[Q, R]):
 
     def fetch(self, trip: Trip[Q], reuse: Lacking) -> Awaitable[R]:
         """Ask the origin, alone or together with others who want the same."""
-        ask = trip.ask
-        if (
-            isinstance(reuse, Miss)
-            and ask.method == "GET"
-            and _NOT_FOR_ALL.isdisjoint(ask.fields)
-            and self._flights.find(trip.key) is None
-        ):
-            return self.first(trip.request, trip.call, ask, trip.key, trip.url, trip.identity, reuse.why)
-        return self._together(trip, reuse)
+        ask, key = trip.ask, trip.key
+        if ask.method != "GET" or not _NOT_FOR_ALL.isdisjoint(ask.fields) or self._flights.find(key) is not None:
+            return self._together(trip, reuse)
+        if isinstance(reuse, Miss):
+            return self.first(trip.request, trip.call, ask, key, trip.url, trip.identity, reuse.why)
+        return self.exchange(trip, reuse, self._flights.lead(key, self._shelf.mark))
 
     async def first(
         self, request: Q, call: Call, ask: Ask, key: str, url: str, identity: Identity, why: Why
@@ -109,29 +106,40 @@ class Fetches(Generic[Q, R]):
 
     async def _together(self, trip: Trip[Q], reuse: Lacking) -> R:
         flights, ask = self._flights, trip.ask
-        try:
-            if ask.method != "GET" or b"range" in ask.fields:  # a part of the answer would be of no use to others
+        if ask.method != "GET" or b"range" in ask.fields:  # a part of the answer would be of no use to others
+            return await self.exchange(trip, reuse, None)
+        flight = flights.find(trip.key)
+        if flight is not None and not self._shelf.changed(trip.url, flight.mark):
+            if ask.directives.no_cache or flight.read_here:
                 return await self.exchange(trip, reuse, None)
-            flight = flights.find(trip.key)
-            if flight is not None and not self._shelf.changed(trip.url, flight.mark):
-                if ask.directives.no_cache or flight.read_here:
-                    return await self.exchange(trip, reuse, None)
-                if not await flights.wait(trip.key, flight, trip.call):
-                    answer = await self._with_others(trip, reuse, flight)
-                    return await self.exchange(trip, reuse, None) if answer is None else answer
-            elif isinstance(reuse, Miss) and is_conditional(ask):
-                return await self.exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
-            else:
-                flight = flights.lead(trip.key, self._shelf.mark)
-            return await self.exchange(trip, reuse, flight)
-        except (Refused, self._family.transport_error) as error:
-            trouble = trouble_of(error, trip.call, self._family)
-            instead = None if trouble is None else await self._instead(trip, reuse, trouble)
-            if instead is not None:
+            try:
+                leads = await flights.wait(trip.key, flight, trip.call)
+            except Refused as error:
+                instead = await self._in_place_of(error, trip, reuse)
+                if instead is None:
+                    raise
                 return instead
-            if isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
-                raise self._family.refusal(error, trip.request) from None
-            raise
+            if not leads:
+                answer = await self._with_others(trip, reuse, flight)
+                return await self.exchange(trip, reuse, None) if answer is None else answer
+        elif isinstance(reuse, Miss) and is_conditional(ask):
+            return await self.exchange(trip, reuse, None)  # a 304 for the caller would be of no use to others
+        else:
+            flight = flights.lead(trip.key, self._shelf.mark)
+        return await self.exchange(trip, reuse, flight)
+
+    async def _in_place_of(self, error: BaseException, trip: Trip[Q], reuse: Lacking) -> R | None:
+        """The stored answer, if somebody allowed it in place of an error.
+
+        Raises a refusal that the library does not know yet as one that it does.
+        """
+        if not isinstance(error, (Refused, self._family.transport_error)):
+            return None
+        trouble = trouble_of(error, trip.call, self._family)
+        instead = None if trouble is None else await self._instead(trip, reuse, trouble)
+        if instead is None and isinstance(error, Refused) and not isinstance(error, self._family.transport_error):
+            raise self._family.refusal(error, trip.request) from None
+        return instead
 
     def _lost(self, key: str, call: Call, flight: Flight, error: BaseException) -> None:
         """The leader has no answer for those who wait: one of them leads, or all go their own way."""
@@ -206,16 +214,19 @@ class Fetches(Generic[Q, R]):
         trip.mark = self._shelf.mark
         if flight is not None:
             flight.mark = trip.mark
-        return self._get(trip, reuse.why, flight) if isinstance(reuse, Miss) else self._validate(trip, reuse, flight)
+        return self._get(trip, reuse, flight) if isinstance(reuse, Miss) else self._validate(trip, reuse, flight)
 
-    async def _get(self, trip: Trip[Q], why: Why, flight: Flight | None) -> R:
+    async def _get(self, trip: Trip[Q], reuse: Miss, flight: Flight | None) -> R:
         response = None
         try:
             response, exchange = await self._send(trip.request, trip.call)
-            return await self._keeping.keep(trip, response, exchange, why, flight)
+            return await self._keeping.keep(trip, response, exchange, reuse.why, flight)
         except BaseException as error:
-            await self._failed(trip, flight, response, error)
-            raise
+            await self._give_up(trip, flight, response, error)
+            instead = await self._in_place_of(error, trip, reuse)
+            if instead is None:
+                raise
+            return instead
 
     async def _validate(self, trip: Trip[Q], reuse: Validate | Complete, flight: Flight | None) -> R:
         old, why, response = reuse.entry, reuse.why, None
@@ -255,10 +266,13 @@ class Fetches(Generic[Q, R]):
                         return instead
                     return passed_on(response, trip.call, self._counts, cache_status.forwarded(why), "miss")
         except BaseException as error:
-            await self._failed(trip, flight, response, error)
-            raise
+            await self._give_up(trip, flight, response, error)
+            instead = await self._in_place_of(error, trip, reuse)
+            if instead is None:
+                raise
+            return instead
 
-    async def _failed(self, trip: Trip[Q], flight: Flight | None, response: R | None, error: BaseException) -> None:
+    async def _give_up(self, trip: Trip[Q], flight: Flight | None, response: R | None, error: BaseException) -> None:
         if response is not None:
             await close(response)
         if flight is not None:

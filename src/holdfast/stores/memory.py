@@ -77,18 +77,28 @@ class MemoryStore:
 
     def put_now(self, entry: Entry) -> None:
         """As `put`, at once; see `holdfast.stores.base.SyncPut`."""
-        key, size, records = entry.key, _size(entry), self._records
+        key, records = entry.key, self._records
         before = records.get(key)
-        if size > self.max_bytes or (before is not None and not _replaces(entry, before)):
-            kept = self._beside(entry, () if before is None else _variants(before))
+        if before is None:
+            size = _size(entry)
+            if size > self.max_bytes:
+                return
+            self._count(key, size)
+        elif isinstance(before, tuple) or before.variant != entry.variant or before.vary != entry.vary:
+            kept = self._beside(entry, _variants(before))
             self._set(key, _record(kept), sum(map(_size, kept)))
             return
-        records[key] = entry
-        if isinstance(before, Entry):
-            self.bytes_used += size - _size(before)
+        elif entry.body is before.body and entry.tags is before.tags:  # it was validated
+            self.bytes_used += len(entry.head) - len(before.head)
             records.move_to_end(key)
         else:
-            self._count(key, size)
+            size = _size(entry)
+            if size > self.max_bytes:
+                self._set(key, None)
+                return
+            self.bytes_used += size - _size(before)
+            records.move_to_end(key)
+        records[key] = entry
         if self.bytes_used > self.max_bytes or len(records) > self.max_entries:
             self._evict()
 
@@ -191,11 +201,6 @@ class MemoryStore:
 
 def _variants(record: _Record) -> tuple[Entry, ...]:
     return record if isinstance(record, tuple) else (record,)
-
-
-def _replaces(entry: Entry, before: _Record) -> bool:
-    """Whether an entry takes the place of all that its key had."""
-    return isinstance(before, Entry) and before.variant == entry.variant and before.vary == entry.vary
 
 
 def _record(variants: tuple[Entry, ...]) -> _Record | None:
