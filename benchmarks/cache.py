@@ -33,7 +33,13 @@ from holdfast import Cache, Pipeline, SQLiteStore
 
 URL = "https://api.example/things/1"
 HERD = 100
-CACHE_ONLY: dict[str, Any] = {"retry": None, "breaker": None, "concurrency": None, "deadline": None, "attempt_timeout": None}
+CACHE_ONLY: dict[str, Any] = {
+    "retry": None,
+    "breaker": None,
+    "concurrency": None,
+    "deadline": None,
+    "attempt_timeout": None,
+}
 BARE, MEMORY, SQLITE, HISHEL = "bare transport", "holdfast, memory", "holdfast, SQLite", "hishel, SQLite"
 SLOW = (SQLITE, HISHEL)
 """Those that wait for a thread at each call, and are called a tenth as often."""

@@ -36,6 +36,7 @@ BARS: Final = {  # ours, over whom, and at least how many times as fast at each 
     ("holdfast.httpx2", "httpx2"): (0.85, 0.9, 0.9, 0.9),
 }
 
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Requests by subject, one figure for each round: for each second that passed, and for each that we computed."""

@@ -12,8 +12,8 @@ from holdfast.core.caching import cache_status, parts
 from holdfast.core.caching.entry import Entry, Exchange
 from holdfast.core.caching.fields import Headers
 from holdfast.core.caching.freshness import current_age
-from holdfast.core.caching.parts import PARTIAL, Completed, completing, judge_rest
 from holdfast.core.caching.key import Identity
+from holdfast.core.caching.parts import PARTIAL, Completed, completing, judge_rest
 from holdfast.core.caching.ranges import Span
 from holdfast.core.caching.request import Ask
 from holdfast.core.caching.reuse import Complete, Fresh, Miss, Validate, Why, decide
@@ -73,9 +73,7 @@ class Fetches(Generic[Q, R]):
             return self.first(trip.request, trip.call, ask, key, trip.url, trip.identity, reuse.why)
         return self.exchange(trip, reuse, self._flights.lead(key, self._shelf.mark))
 
-    async def first(
-        self, request: Q, call: Call, ask: Ask, key: str, url: str, identity: Identity, why: Why
-    ) -> R:
+    async def first(self, request: Q, call: Call, ask: Ask, key: str, url: str, identity: Identity, why: Why) -> R:
         """A GET of the whole, of which nothing is stored, and nobody asks yet.
 
         Most such answers may not be stored, so until that is known nothing is made but a mark for those who come next.
@@ -231,9 +229,9 @@ class Fetches(Generic[Q, R]):
     async def _validate(self, trip: Trip[Q], reuse: Validate | Complete, flight: Flight | None) -> R:
         old, why, response = reuse.entry, reuse.why, None
         gap = reuse.gap if isinstance(reuse, Complete) else None
-        added = conditions(old) if gap is None else completing(old, gap)
-        request = self._conditional(trip, added) if added else trip.request
         try:
+            added = conditions(old) if gap is None else completing(old, gap)
+            request = self._conditional(trip, added) if added else trip.request
             began, earlier = self._monotonic(), len(trip.call.attempts)
             response = await self._inner(request)
             exchange = self._came(trip.call, began, earlier)
@@ -273,6 +271,7 @@ class Fetches(Generic[Q, R]):
             return instead
 
     async def _give_up(self, trip: Trip[Q], flight: Flight | None, response: R | None, error: BaseException) -> None:
+        """Nothing of an exchange stays open, and nobody waits for it."""
         if response is not None:
             await close(response)
         if flight is not None:
@@ -327,7 +326,7 @@ class Fetches(Generic[Q, R]):
         None if the store has lost its body, or its new fields make it no answer to this request.
         """
         answers = response.status_code == 304
-        if answers and not response.is_closed:
+        if answers:
             await _discard(response, self._family)
         if keep:
             now = self._keeping.store_now(trip, entry, flight)

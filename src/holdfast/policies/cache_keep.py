@@ -95,16 +95,17 @@ class Keeping(Generic[Q, R]):
     ) -> R:
         """Pass on an answer that may be stored, which it is unless it is too long; see `keep`."""
         length, most = _declared(fields, response), self._policy.max_entry_bytes
+        body = None if response.is_closed else self._family.body(response)
         stored, unstored = False, None
         if length is not None and length > most:
             unstored = "too long"
             self._flights.land(trip.key, flight)
             if remove:
                 await self._shelf.delete(trip.key)
-        elif not response.is_closed and not (body := self._family.body(response)).in_memory:
+        elif body is not None and not body.in_memory:
             stored = await self._record(trip, response, entry, length, flight)
         else:
-            whole = await _content(response, self._family, length) if response.is_closed else body.peek()
+            whole = await _content(response, self._family, length) if body is None else body.peek()
             if whole is None or len(whole) > most or length not in (None, len(whole)):
                 self._flights.land(trip.key, flight)
             else:

@@ -24,7 +24,18 @@ from holdfast.core.caching.invalidation import SAFE_METHODS, invalidated
 from holdfast.core.caching.key import CERTIFICATE, EVERYBODY, Identity, key_of_target, origin_of, target
 from holdfast.core.caching.reach import Reach
 from holdfast.core.caching.request import NO_RULE, Ask, Terms, ask_of
-from holdfast.core.caching.reuse import HEEDED, Bypass, Complete, Fresh, Meanwhile, Miss, Unsatisfiable, Validate, Why, decide
+from holdfast.core.caching.reuse import (
+    HEEDED,
+    Bypass,
+    Complete,
+    Fresh,
+    Meanwhile,
+    Miss,
+    Unsatisfiable,
+    Validate,
+    Why,
+    decide,
+)
 from holdfast.core.caching.rules import CacheRule, without_query
 from holdfast.errors import Refused
 from holdfast.policies._aside import close

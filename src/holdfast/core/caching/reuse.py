@@ -85,8 +85,8 @@ _CACHED_METHODS: Final = ("GET", "HEAD")
 # do answer a GET by its content.
 _FOR_THE_ORIGIN: Final = frozenset((b"if-match", b"if-unmodified-since", b"content-length", b"transfer-encoding"))
 _SPECIAL: Final = _FOR_THE_ORIGIN | {b"range"}
-HEEDED: Final = _SPECIAL | {b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"if-range"}
-"""Request fields that have a say in whether and how a stored answer is used, or an answer stored; but Vary's."""
+HEEDED: Final = _SPECIAL | {b"cache-control", b"if-none-match", b"if-modified-since"}
+"""Request fields that have a say in what is done with it here; without any, only the URL and Vary tell."""
 
 
 _VARY_MISS: Final = Miss("vary-miss")
