@@ -142,8 +142,11 @@ async def test_a_401_is_about_a_token_and_not_about_who_has_one(
 
 
 @pytest.mark.filterwarnings("ignore:.cert=.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("plain", [False, True], ids=["service", "client"])
 @pytest.mark.parametrize("shared", [False, True], ids=["private", "shared"])
-async def test_a_client_certificate_tells_users_apart(family: FamilyModules, tmp_path: Path, shared: bool) -> None:
+async def test_a_client_certificate_tells_users_apart(
+    family: FamilyModules, tmp_path: Path, shared: bool, plain: bool
+) -> None:
     authority = trustme.CA()
     files = [str(tmp_path / name) for name in ("ada.pem", "bob.pem")]
     for file in files:
@@ -152,10 +155,14 @@ async def test_a_client_certificate_tells_users_apart(family: FamilyModules, tmp
         server.default(lambda request: Answer.json(server.count(), headers=(("Cache-Control", "max-age=60"),)))
         pipeline = Pipeline(cache=Cache(shared=shared))
 
-        async def get(cert: str | None, **options: Any) -> tuple[int, str]:
+        async def get(cert: str | None) -> tuple[int, str]:
             transport = family.holdfast.ResilientTransport(pipeline, cert=cert, verify=False)
+            if plain:
+                async with family.http.AsyncClient(transport=transport) as client:
+                    response = await client.get(f"{server.url}/me")
+                    return response.json(), response.extensions["holdfast"]["source"]
             async with Service(server.url, transport=transport) as service:
-                reply = await service.GET("/me", int).using(options=options).reply()
+                reply = await service.GET("/me", int).reply()
                 return reply.value, str(reply.source)
 
         given = [await get(cert) for cert in (None, *files)]
