@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,6 +55,17 @@ async def test_bytes_are_bounded_and_a_large_entry_makes_room_for_itself() -> No
     assert len(store) < before
     assert store.bytes_used <= 10_000
     assert store.lookup(entry(99).key)
+
+
+@pytest.mark.parametrize("change", [{}, {"head": b"Date\nnow"}, {"body": b"longer"}, {"tags": ("group",)}], ids=str)
+@pytest.mark.parametrize("partition", ["", "ann"], ids=["everybody's", "somebody's"])
+def test_an_entry_in_the_place_of_another_counts_for_itself_alone(change: dict[str, Any], partition: str) -> None:
+    before = entry(1, partition=partition)
+    replacing, alone = MemoryStore(), MemoryStore()
+    replacing.put_now(before)
+    for store in (replacing, alone):
+        store.put_now(replace(before, **change))
+    assert (len(replacing), replacing.bytes_used) == (1, alone.bytes_used)
 
 
 @pytest.mark.anyio
