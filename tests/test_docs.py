@@ -13,6 +13,7 @@ import doctest
 import importlib
 import inspect
 import linecache
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from importlib import util
 from pathlib import Path
 from types import CodeType
 from typing import Any, Final
+from unittest import mock
 
 import pytest
 
@@ -62,9 +64,12 @@ def blocks_of(text: str, page: str) -> Iterator[Block]:
 
 
 def run_page(text: str, page: str) -> dict[str, Any]:
-    """Runs a page from top to bottom as one program, and hands back the names that it made."""
+    """Runs a page from top to bottom as one program, and hands back the names that it made.
+
+    What it puts into the environment is gone with it.
+    """
     namespace: dict[str, Any] = {"__name__": "page"}
-    with asyncio.Runner() as runner:
+    with mock.patch.dict(os.environ), asyncio.Runner() as runner:
         for block in blocks_of(text, page):
             code = block.compiled()
             if not block.runs:
