@@ -77,8 +77,6 @@ class Entry:
         sends_again, leave, telemetry, total = self._sends_again, owner.leave, self._telemetry, self._deadline
         guarded = self._guarded(inner, family)
         plain = self._fallback is None or not family.http
-        if self._fallback is not None and family.http:
-            guarded = self._fallback.bind(guarded, family)
 
         async def handle(request: Q) -> R:
             if owner.closing:
@@ -109,17 +107,10 @@ class Entry:
             except BaseException as error:
                 leave(None, False)
                 request.extensions = _unstamped(given)
-                if not isinstance(error, Exception):
-                    if telemetry is not None:
-                        telemetry.ended(call, request.method, monotonic() - now, None, error)
+                instead = self._failed(error, call, request, family)
+                if instead is None:
                     raise
-                too_late = late(error, call, monotonic(), family, request)
-                _attach(too_late or error, call, monotonic() - now)
-                if telemetry is not None:
-                    telemetry.ended(call, request.method, monotonic() - now, None, too_late or error)
-                if too_late is None:
-                    raise
-                raise too_late from error
+                raise instead from error
             if response.is_closed:
                 leave(None, True)
             else:
@@ -136,8 +127,6 @@ class Entry:
         def rebind(beneath: Handler[Q, R]) -> None:
             nonlocal inner, guarded, limit, sends_again, total
             inner, guarded = beneath, self._guarded(beneath, family)
-            if not plain and self._fallback is not None:
-                guarded = self._fallback.bind(guarded, family)
             limit, sends_again, total = self._max_body_bytes, self._sends_again, self._deadline
 
         return handle, rebind
@@ -176,8 +165,21 @@ class Entry:
 
         return answer, rebind
 
+    def _failed(self, error: BaseException, call: Call, request: Q, family: Family[Q, R]) -> Exception | None:
+        """Hand the record back, unless the call was cancelled; the error that its caller gets instead, if another."""
+        now, instead = self._clock.monotonic(), None
+        if isinstance(error, Exception):
+            instead = late(error, call, now, family, request)
+            _attach(instead or error, call, now - call.started)
+        if self._telemetry is not None:
+            self._telemetry.ended(call, request.method, now - call.started, None, instead or error)
+        return instead
+
     def _guarded(self, inner: Handler[Q, R], family: Family[Q, R]) -> Handler[Q, R]:
-        """``inner`` behind what keeps all of a call from being sent: its deadline is over, or it is offline."""
+        """``inner`` behind what keeps all of a call from being sent: its deadline is over, or it is offline.
+
+        Before that stands the fallback, if there is one.
+        """
         monotonic = self._clock.monotonic
 
         async def handle(request: Q) -> R:
@@ -188,7 +190,7 @@ class Entry:
                 return await inner(request)
             return await self.switch.handle(request, inner, family)
 
-        return handle
+        return handle if self._fallback is None or not family.http else self._fallback.bind(handle, family)
 
     def _call(
         self, request: Q, given: dict[str, Any], outer: Call | None, now: float, family: Family[Q, R], owner: Owner
