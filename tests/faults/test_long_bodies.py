@@ -51,7 +51,7 @@ def length_and_checksum(body: Stream) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("library", "backend", "size", "most"),
     [
-        ("httpx", "asyncio", 24 * MIB, 16 * MIB),
+        ("httpx", "asyncio", 24 * MIB, 20 * MIB),  # without the GIL an allocator has pages for each thread
         *[
             pytest.param(library, backend, 1024 * MIB, 32 * MIB, marks=pytest.mark.slow)
             for library in ("httpx", "httpx2")

@@ -208,7 +208,8 @@ class Concurrency:
         }
 
     def _all(self) -> dict[str, Permits]:
-        return self._keys if self._total is None else {"*": self._total, **self._keys}
+        """In a dict of its own, made in one step: a thread that scrapes metrics may ask while keys come and go."""
+        return ({} if self._total is None else {"*": self._total}) | self._keys
 
     def _permits(self, key: str) -> Permits:
         if len(self._keys) >= _KEYS:
