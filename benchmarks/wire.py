@@ -124,8 +124,10 @@ def figures(results: dict[int, Rates]) -> list[Figure]:
     found: list[Figure] = []
     names = list(next(iter(results.values())).passed)
     for name in names:
-        cells = [f"{statistics.median(rates.passed[name]):.0f}".rjust(6) for rates in results.values()]
-        found.append(Figure(name, " ".join(cells), "requests/s"))
+        for title, taken in ((name, "passed"), ("  for each second computed", "computed")):
+            rounds = [getattr(rates, taken)[name] for rates in results.values()]
+            cells = [f"{statistics.median(it):.0f}".rjust(6) for it in rounds]
+            found.append(Figure(title, " ".join(cells), "requests/s"))
     if "holdfast.httpx" not in names:
         return found
     for (name, other), bars in BARS.items():

@@ -192,8 +192,11 @@ class _SharedLease(_Lease[Q, R]):
 
 def lease(here: Here[Q, R], lane: Lane[Inner[Q, R]], body: Body) -> None:
     """Put a lease between a body of which nothing was read yet and its stream."""
-    kind = _SharedLease[Q, R] if lane.shared else _Lease[Q, R]
-    held = body.over(lambda stream: kind(here, lane, stream))
+    held: _Lease[Q, R]
+    if lane.shared:
+        held = body.over(lambda stream: _SharedLease(here, lane, stream))
+    else:
+        held = body.over(lambda stream: _Lease(here, lane, stream))
     body.orphans = here.orphans
     body.watch(held.ended)
 
