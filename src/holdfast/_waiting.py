@@ -94,6 +94,9 @@ class Queue(Generic[W]):
     def __len__(self) -> int:
         return len(self._waiters)
 
+    def __bool__(self) -> bool:
+        return bool(self._waiters)
+
     def __iter__(self) -> Iterator[W]:
         """Everybody who stands here now; safe against changes on the way."""
         return iter(self._waiters)

@@ -60,6 +60,9 @@ class Order(Generic[T]):
     def __len__(self) -> int:
         return sum([len(lane.members) for lane in self._lanes.values()])
 
+    def __bool__(self) -> bool:
+        return bool(self._lanes)  # one that is empty goes
+
     def __iter__(self) -> Iterator[T]:
         """Everybody who stands here now, in order; safe against changes on the way."""
         return iter(list(merge(*[lane.members for lane in self._lanes.values()], key=turn)))

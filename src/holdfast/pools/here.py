@@ -58,7 +58,7 @@ class Here(Generic[Q, R]):
 
     def let_in(self) -> None:
         """Hand slots that became free to the first in the line, before a newcomer can take them."""
-        while len(self.line) and self.ledger.claim():
+        while self.line and self.ledger.claim():
             if not self.line.admit():
                 self.ledger.unclaim()
 
@@ -71,7 +71,7 @@ class Here(Generic[Q, R]):
         """One request of ``lane`` is over. Closes what may not be kept, to the end even when cancelled."""
         usable = reusable and not self.closed
         leaving = self.ledger.finish(lane, self.clock.monotonic(), reusable=usable)
-        if len(self.line):
+        if self.line:
             self.let_in()
         if leaving is not None:
             await self.close(leaving)
@@ -159,7 +159,7 @@ class _Lease(Generic[Q, R]):
     def ended(self, error: BaseException | None, complete: bool) -> None:
         """Watches the body: one that was dropped is closed by the next caller, so one of those is woken."""
         here = self._here
-        if self._lane is not None and len(here.line):
+        if self._lane is not None and here.line:
             here.ledger.taken += 1  # one more than there are, until that caller has closed us
             if not here.line.admit():
                 here.ledger.unclaim()

@@ -142,7 +142,7 @@ class Pools(Generic[Q, R]):
                 return lane
             if self._protocol_unknown(key):
                 return None
-        if len(here.line) or not ledger.claim():
+        if here.line or not ledger.claim():
             return None
         lane = ledger.reuse(key)
         if lane is None:
@@ -168,7 +168,7 @@ class Pools(Generic[Q, R]):
 
     async def _lane_with_slot(self, here: Here[Q, R], key: Key, request: Q) -> Lane[Inner[Q, R]]:
         ledger = here.ledger
-        if len(here.line) or not ledger.claim():
+        if here.line or not ledger.claim():
             await self._wait(here, here.line, request, here.give_back)
         try:
             await here.bury()
