@@ -27,7 +27,7 @@ def main() -> None:
     sections.append(asyncio.run(imports.measure(2 if quick else 15)))
     sections += asyncio.run(limiter.measure(*((3_000, 1) if quick else (10_000, 5))))
     sections += asyncio.run(cache.measure(*((3, 20, 20_000) if quick else (9, 100, 1_000_000))))
-    sections.append(wire.report(*((2, 0.1) if quick else (11, 0.8))))
+    sections.append(wire.report(wire.QUICK if quick else wire.TURNS))
     print(show(sections, as_json=options.json))
 
 

@@ -2,12 +2,13 @@
 
 One origin on loopback in its own process, one event loop here, callers in closed loops. Subjects take turns
 in each round, and a round's figure is a rate over a short time after a warm-up. Rates on a shared machine
-drift, so a ratio is taken within each round; medians of the rounds are shown.
+drift, and from one second to the next, so turns are short, and a ratio is taken within each round; medians of the
+rounds are shown.
 
 Beside the rates stand those for each second that this process computed: where the callers' side is what holds the calls
 back, as from 16 callers on, they are the rates of a machine whose processor nobody else takes away.
 
-    python -m benchmarks.wire [--quick] [--rounds N] [--seconds S] [--json]
+    python -m benchmarks.wire [--quick] [--rounds N] [--seconds S] [--json]   # some six minutes
     python -m benchmarks.wire --without-sniffio       # the bare clients as a fresh install of them runs
 """
 
@@ -19,7 +20,7 @@ import importlib.machinery
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -28,7 +29,9 @@ from typing import Any, Final
 from benchmarks.origin import DEFAULT_BYTES, Origin
 from benchmarks.report import Figure, Rounds, Section, median_ratio, show
 
-CONCURRENCY: Final = (1, 16, 64, 256)
+TURNS: Final = {1: (41, 0.1), 16: (31, 0.15), 64: (15, 0.3), 256: (5, 0.6)}
+"""Rounds, and the seconds of a turn, by concurrency."""
+QUICK: Final = dict.fromkeys(TURNS, (2, 0.1))
 BARS: Final = {  # ours, over whom, and at least how many times as fast at each concurrency
     ("holdfast.httpx", "httpx"): (0.95, 1.8, 1.8, 4.0),
     ("holdfast.httpx", "httpx Limits(c, c)"): (0.95, 1.8, 5.0, 12.0),
@@ -131,7 +134,7 @@ def figures(results: dict[int, Rates]) -> list[Figure]:
     if "holdfast.httpx" not in names:
         return found
     for (name, other), bars in BARS.items():
-        least = {level: bars[CONCURRENCY.index(level)] for level in results}
+        least = {level: bar for level, bar in zip(TURNS, bars, strict=True) if level in results}
         bar = ">= " + " ".join(f"{bar:.2f}" for bar in least.values())
         ratios = {level: median_ratio(rates.passed, name, other) for level, rates in results.items()}
         kept = all(ratios[level] >= least[level] for level in results)
@@ -145,15 +148,13 @@ def _cells(ratios: dict[int, float]) -> str:
     return " ".join(f"{ratio:.2f}".rjust(6) for ratio in ratios.values())
 
 
-def report(
-    rounds: int, seconds: float, levels: Sequence[int] = CONCURRENCY, *, without_sniffio: bool = False
-) -> Section:
+def report(turns: Mapping[int, tuple[int, float]] = TURNS, *, without_sniffio: bool = False) -> Section:
     """Starts the origin, and measures at each concurrency."""
     contenders = subjects(with_ours=not without_sniffio)
     with Origin() as url:
-        results = {level: asyncio.run(measure(url, contenders, level, rounds, seconds)) for level in levels}
+        results = {level: asyncio.run(measure(url, contenders, level, *turn)) for level, turn in turns.items()}
     found = {str(level): asdict(rates) for level, rates in results.items()}
-    concurrency = ", ".join(map(str, levels))
+    concurrency = ", ".join(map(str, turns))
     return Section(f"On the wire, over loopback, at concurrency {concurrency}", figures(results), found)
 
 
@@ -172,17 +173,20 @@ def hide_sniffio() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two short rounds: whether it runs, not how fast")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=0.8, help="of each subject in each round")
-    parser.add_argument("--concurrency", type=int, choices=CONCURRENCY, help="only this one")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of each subject in each round")
+    parser.add_argument("--concurrency", type=int, choices=TURNS, help="only this one")
     parser.add_argument("--without-sniffio", action="store_true", help="the bare clients alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
     if options.without_sniffio:
         hide_sniffio()
-    levels = CONCURRENCY if options.concurrency is None else (options.concurrency,)
-    print(show([report(rounds, seconds, levels, without_sniffio=options.without_sniffio)], as_json=options.json))
+    turns = {
+        level: (options.rounds or rounds, options.seconds or seconds)
+        for level, (rounds, seconds) in (QUICK if options.quick else TURNS).items()
+        if options.concurrency in (None, level)
+    }
+    print(show([report(turns, without_sniffio=options.without_sniffio)], as_json=options.json))
 
 
 if __name__ == "__main__":
